@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
+
+.PHONY: demo test check lint format bench lock clean
+
+demo: $(VENV)/deploy.stamp  ## set up, and show the whole way of an event on real parts
+	$(BIN)/tailrace demo
+
+test: check  ## set up, and run every check and test
+	$(BIN)/python -m pytest
+
+check: lint  ## types, import contracts, and the gate of the Avro contracts
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/tailrace schemas check
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.stamp  ## measure the sink and its peers in one run
+	$(BIN)/python -m tests.benchmarks
+
+lock:  ## resolve the dependencies anew; needs uv
+	$(LOCK) --extra dev --output-file requirements/dev.lock
+	$(LOCK) --extra deploy --extra build --constraint requirements/dev.lock --output-file requirements/deploy.lock
+
+clean:
+	rm -rf $(VENV) .tailrace build dist
+
+$(VENV)/deploy.stamp $(VENV)/dev.stamp: $(VENV)/%.stamp: requirements/%.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tailrace needs Python 3.11 or newer; name one with make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes --requirement $<
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
