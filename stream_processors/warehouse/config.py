@@ -1,0 +1,46 @@
+"""The sink's settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from schemas.environment import Environment
+from schemas.topics import DEFAULT_PREFIX
+from stream_processors.warehouse.batch import BatchLimits
+
+
+@dataclass(frozen=True, slots=True)
+class SinkConfig:
+    """Where the parts are, and how large a batch may grow."""
+
+    kafka_bootstrap: str
+    registry_url: str
+    warehouse_url: str = field(repr=False)
+    topic_prefix: str
+    group: str
+    limits: BatchLimits
+    metrics_port: int
+    kafka_options: Mapping[str, str]
+    warehouse_options: Mapping[str, str]
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> "SinkConfig":
+        """Raises ConfigurationError that names every wrong setting."""
+        read = Environment(variables)
+        prefix = read.text("TAILRACE_TOPIC_PREFIX", DEFAULT_PREFIX)
+        config = cls(
+            kafka_bootstrap=read.text("TAILRACE_KAFKA_BOOTSTRAP"),
+            registry_url=read.url("TAILRACE_REGISTRY_URL"),
+            warehouse_url=read.url("TAILRACE_WAREHOUSE_URL"),
+            topic_prefix=prefix,
+            group=read.text("TAILRACE_SINK_GROUP", f"{prefix}warehouse"),
+            limits=BatchLimits(
+                rows=read.integer("TAILRACE_SINK_BATCH_ROWS_MAX", 100_000, minimum=1, maximum=1_000_000),
+                bytes=read.integer("TAILRACE_SINK_BATCH_BYTES_MAX", 32 << 20, minimum=1, maximum=1 << 30),
+                age_s=read.integer("TAILRACE_SINK_BATCH_AGE_MS_MAX", 500, minimum=0, maximum=60_000) / 1000,
+            ),
+            metrics_port=read.integer("TAILRACE_METRICS_PORT", 0, minimum=0, maximum=65_535),
+            kafka_options=read.options("TAILRACE_KAFKA_OPTIONS"),
+            warehouse_options=read.options("TAILRACE_WAREHOUSE_OPTIONS"),
+        )
+        read.refuse_problems()
+        return config

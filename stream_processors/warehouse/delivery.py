@@ -1,0 +1,131 @@
+"""Bringing one batch into the warehouse: dead letters first, then the rows, each insert under the partition's fence.
+
+Returns only when every record of the batch is in, as a row or as a dead letter that its topic has acknowledged. Anything else
+leaves by an exception, and then nothing is known: the partition must be owned again before a further insert.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from schemas.codec import Codec
+from schemas.contracts import contract
+from schemas.envelope import Source
+from schemas.events import DeadLetter
+from schemas.tables import TABLE_OF_RECORD, Column
+from stream_processors.warehouse.batch import Batch
+from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
+from stream_processors.warehouse.dead_letters import reject, search
+from stream_processors.warehouse.errors import Refused, WarehouseBehind
+from stream_processors.warehouse.metrics import SinkMetrics
+from stream_processors.warehouse.ownership import DeadLetterTopic, write_comment
+from stream_processors.warehouse.records import Message, Ownership, Rejection
+from stream_processors.warehouse.splice import Group, sort_batch, splice, splice_data
+from stream_processors.warehouse.writer_schemas import Writer, WriterSchemas, make_writer
+
+LIVE_RUN = "live"
+
+
+class Delivery:
+    """Delivers batches, one insert at a time. `rows` and `dead_letters` count what was inserted with a clean answer."""
+
+    def __init__(
+        self,
+        writer: ClickHouseWriter,
+        schemas: WriterSchemas,
+        dead_letters: DeadLetterTopic,
+        tables: Mapping[str, Mapping[str, Column]],
+        metrics: SinkMetrics,
+        new_sync: Callable[[], bytes],
+    ) -> None:
+        self._writer, self._schemas, self._topic = writer, schemas, dead_letters
+        self._tables, self._metrics, self._new_sync = tables, metrics, new_sync
+        self.rows = self.dead_letters = 0
+        self._letter_codec = Codec(DeadLetter)
+        self._letter_writer = make_writer(0, contract("DeadLetter").newest.schema)
+
+    def deliver(self, batch: Batch, ownership: Ownership, record: str, *, look_first: bool) -> int:
+        """How many dead letters the batch had. Raises Retryable. With `look_first` each group is searched for poison before it is inserted."""
+        ordered = sort_batch(batch.messages, ownership.present)
+        rejections = [reject(message, 0, error.reason, str(error)) for message, error in ordered.misframed]
+        accepted: list[tuple[Writer, list[Message]]] = []
+        for group in ordered.groups:
+            writer, refused = self._examine(group, record, ownership, look_first=look_first)
+            rejections += refused
+            if writer is not None and (messages := _without(group.messages, refused)):
+                accepted.append((writer, messages))
+        self._bury(rejections, ownership)
+        for writer, messages in accepted:
+            self._insert(TABLE_OF_RECORD[record], writer, self._spliced(writer, messages, ownership), ownership)
+            self.rows += len(messages)
+            self._metrics.inserted(ownership.place, len(messages))
+        return len(rejections)
+
+    def _examine(
+        self, group: Group, record: str, ownership: Ownership, *, look_first: bool
+    ) -> tuple[Writer | None, list[Rejection]]:
+        writer = self._schemas.get(group.schema_id)
+        if writer is None:
+            return None, _all(group, "unknown_schema", f"the registry knows no Avro record under the id {group.schema_id}")
+        if writer.record != record:
+            return None, _all(group, "wrong_type", f"a {writer.record}, in a topic of {record}")
+        self._refuse_newer(writer, record)
+        if not look_first:
+            return writer, []
+        return writer, search(group.messages, writer, self._trial(writer, record, ownership))
+
+    def _refuse_newer(self, writer: Writer, record: str) -> None:
+        table = TABLE_OF_RECORD[record]
+        missing = [name for name in writer.columns if name not in self._tables[table]]
+        if missing:
+            columns = ", ".join(missing)
+            raise WarehouseBehind(
+                f"schema {writer.schema_id} has {columns}, which {table} lacks: add a migration, run `tailrace up`"
+            )
+
+    def _trial(self, writer: Writer, record: str, ownership: Ownership) -> Callable[[Sequence[Message]], str | None]:
+        """The engine's opinion of some records: parsed into the column types, kept nowhere."""
+        columns = self._tables[TABLE_OF_RECORD[record]]
+        structure = ", ".join(f"{name} {columns[name].type}" for name in writer.columns)
+        target = "FUNCTION null('" + structure.replace("'", "\\'") + "')"
+
+        def engine_says(messages: Sequence[Message]) -> str | None:
+            try:
+                self._writer.insert(target, writer.columns, self._spliced(writer, list(messages), ownership), "tailrace search")
+            except Refused as refusal:
+                if not refusal.blames_the_data:
+                    raise
+                return refusal.text
+            return None
+
+        return engine_says
+
+    def _bury(self, rejections: list[Rejection], ownership: Ownership) -> None:
+        """Into the table under the fence, then to the topic, which answers before we go on."""
+        by_schema: dict[int, list[Rejection]] = defaultdict(list)
+        for rejection in rejections:
+            by_schema[rejection.schema_id].append(rejection)
+        for schema_id, letters in by_schema.items():
+            source = Source(ownership.owner, ownership.topic_id, ownership.place.partition, schema_id, LIVE_RUN)
+            data = [(letter.offset, letter.kafka_time_ms, self._letter_codec.encode_datum(letter.letter)) for letter in letters]
+            container = splice_data(self._letter_writer.header, source, data, self._new_sync())
+            self._insert("dead_letters", self._letter_writer, container, ownership)
+            self.dead_letters += len(letters)
+            self._metrics.buried(ownership.place, [letter.letter.reason for letter in letters])
+        self._topic.publish(ownership.topic_id, ownership.place, rejections)
+
+    def _insert(self, table: str, writer: Writer, container: bytes, ownership: Ownership) -> None:
+        with self._metrics.insert(table, len(container)):
+            self._writer.insert(table, writer.columns, container, write_comment(ownership.topic_id, ownership.place))
+
+    def _spliced(self, writer: Writer, messages: list[Message], ownership: Ownership) -> bytes:
+        source = Source(ownership.owner, ownership.topic_id, ownership.place.partition, writer.schema_id, LIVE_RUN)
+        return splice(writer.header, source, messages, self._new_sync())
+
+
+def _all(group: Group, reason: str, error: str) -> list[Rejection]:
+    return [reject(message, group.schema_id, reason, error) for message in group.messages]
+
+
+def _without(messages: list[Message], refused: Iterable[Rejection]) -> list[Message]:
+    offsets = {rejection.offset for rejection in refused}
+    return [message for message in messages if message.offset() not in offsets] if offsets else messages

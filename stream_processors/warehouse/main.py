@@ -1,0 +1,124 @@
+"""Composition root of the sink: parts made, joined, run until told to stop, and taken down in order."""
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from schemas.errors import PartUnreachable
+from schemas.tables import TABLE_OF_RECORD, load_tables
+from schemas.topics import DEAD_LETTERS, TOPICS, Topic, topic_name
+from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
+from stream_processors.warehouse.config import SinkConfig
+from stream_processors.warehouse.dead_letter_topic import DeadLetterTopic
+from stream_processors.warehouse.delivery import Delivery
+from stream_processors.warehouse.kafka_source import KafkaSource
+from stream_processors.warehouse.metrics import SinkMetrics
+from stream_processors.warehouse.ownership import OwnershipKeeper
+from stream_processors.warehouse.records import Place
+from stream_processors.warehouse.splice import SYNC_BYTES
+from stream_processors.warehouse.worker import Route, Worker
+from stream_processors.warehouse.writer_schemas import WriterSchemas
+
+STALLED_S = 60.0
+"""A drain that commits nothing for so long ends with an error."""
+_LOOK_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one run of the sink brought in, as far as it was told: an insert that lost its answer is not counted."""
+
+    rows: int
+    dead_letters: int
+    seconds: float
+
+
+class Sink:
+    """One process of the sink."""
+
+    def __init__(self, config: SinkConfig) -> None:
+        self._parts = ExitStack()
+        registry = CollectorRegistry()
+        metrics = SinkMetrics(registry)
+        routes = {topic_name(config.topic_prefix, topic): _route(topic) for topic in TOPICS if topic.record in TABLE_OF_RECORD}
+        with ExitStack() as parts:
+            writer = ClickHouseWriter(config.warehouse_url, config.warehouse_options, config.limits.rows)
+            parts.callback(writer.close)
+            schemas = WriterSchemas(config.registry_url)
+            parts.callback(schemas.close)
+            letters = DeadLetterTopic(config.kafka_bootstrap, topic_name(config.topic_prefix, DEAD_LETTERS), config.kafka_options)
+            self._source = KafkaSource(config.kafka_bootstrap, config.group, list(routes), config.kafka_options)
+            parts.callback(self._source.close)
+            self._delivery = Delivery(writer, schemas, letters, load_tables(), metrics, lambda: secrets.token_bytes(SYNC_BYTES))
+            spread = random.Random().random  # noqa: S311 - keeps retries apart, decides nothing
+            keeper = OwnershipKeeper(self._source, writer, letters, metrics)
+            self._worker = Worker(self._source, keeper, self._delivery, routes, config.limits, metrics, time.monotonic, spread)
+            if config.metrics_port:
+                server, _ = start_http_server(config.metrics_port, "127.0.0.1", registry=registry)
+                parts.callback(server.server_close)
+                parts.callback(server.shutdown)
+            self._parts = parts.pop_all()
+
+    def run(self, stopped: Callable[[], bool]) -> Result:
+        """Run until `stopped`; then deliver and commit what has been gathered."""
+        return self._run(stopped)
+
+    def drain(self, stopped: Callable[[], bool], progress: Callable[[int, int], None]) -> Result:
+        """Run until all that was in the topics at the start is committed. `progress` gets (offsets done, offsets to do).
+
+        Raises PartUnreachable where nothing moves for STALLED_S.
+        """
+        drain = _Drain(self._source, progress)
+        return self._run(lambda: stopped() or drain.done())
+
+    def close(self) -> None:
+        self._parts.close()
+
+    def _run(self, ended: Callable[[], bool]) -> Result:
+        started = time.monotonic()
+        while not ended():
+            self._worker.step()
+        self._worker.finish()
+        return Result(self._delivery.rows, self._delivery.dead_letters, time.monotonic() - started)
+
+
+class _Drain:
+    """Watches the group's committed offsets, so that it also ends where other processes hold some of the partitions."""
+
+    def __init__(self, source: KafkaSource, progress: Callable[[int, int], None]) -> None:
+        self._source, self._progress = source, progress
+        self._targets = {place: end for place, end in source.ends().items() if end > 0}
+        self._starts = self._committed()
+        self._last, self._moved_s, self._looked_s = -1, time.monotonic(), 0.0
+
+    def done(self) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _LOOK_S:
+            return False
+        self._looked_s = now_s
+        offsets = self._committed()
+        total = sum(max(0, target - self._starts[place]) for place, target in self._targets.items())
+        left = sum(max(0, target - offsets[place]) for place, target in self._targets.items())
+        self._progress(total - left, total)
+        self._refuse_stall(total - left, now_s)
+        return left == 0
+
+    def _committed(self) -> Mapping[Place, int]:
+        return self._source.committed_offsets(list(self._targets)) if self._targets else {}
+
+    def _refuse_stall(self, offsets_done: int, now_s: float) -> None:
+        if offsets_done != self._last:
+            self._last, self._moved_s = offsets_done, now_s
+        elif now_s - self._moved_s > STALLED_S:
+            remedy = "its log names the part that does not answer; `tailrace doctor` looks at each"
+            raise PartUnreachable("the sink", "its drain", f"nothing was committed for {STALLED_S:.0f} s; {remedy}")
+
+
+def _route(topic: Topic) -> Route:
+    assert topic.record is not None, "only topics with a record have a table"
+    return Route(topic.record, TABLE_OF_RECORD[topic.record])

@@ -1,0 +1,163 @@
+"""Owning a partition: fence, drain, reconcile. The one way in which writing to a partition ever begins, or begins again.
+
+1. Fence: a fresh random owner in `ingest_fence` shuts out every earlier writer, paused, zombie or late, without any clock.
+2. Drain: inserts of this partition that run in the warehouse at that moment are waited for, and killed past a limit.
+3. Reconcile: the group's committed offset, and which coordinates from there on the warehouse has, rows and dead letters alike.
+   Dead letters found are sent to their topic again: the process that wrote them may have died before it did.
+
+What is known afterwards stays true as long as the fence holds our owner, for only its inserts are taken.
+"""
+
+import json
+import secrets
+import time
+from base64 import b64decode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from schemas.envelope import fence_key
+from schemas.events import DeadLetter, Header
+from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
+from stream_processors.warehouse.errors import Retryable
+from stream_processors.warehouse.metrics import SinkMetrics
+from stream_processors.warehouse.records import OffsetRanges, Ownership, Place, Rejection
+
+OWNER_BYTES = 16
+DRAIN_PATIENCE_S = 5.0
+"""Inserts that still run after this long are killed."""
+DRAIN_LIMIT_S = 60.0
+_DRAIN_POLL_S = 0.02
+
+_RUNNING = "SELECT count() FROM system.processes WHERE Settings['log_comment'] = {comment:String} AND query_kind = 'Insert'"
+_KILL = "KILL QUERY WHERE Settings['log_comment'] = '{comment}' AND query_kind = 'Insert' SYNC"
+_PRESENT = """
+SELECT min(_offset), max(_offset) + 1
+FROM (
+    SELECT _offset, _offset - row_number() OVER (ORDER BY _offset) AS island
+    FROM (
+        SELECT DISTINCT _offset
+        FROM (
+            SELECT _topic_id, _partition, _offset FROM {table}
+            UNION ALL
+            SELECT _topic_id, _partition, _offset FROM dead_letters
+        )
+        WHERE _topic_id = {{topic_id:UUID}} AND _partition = {{partition:Int32}} AND _offset >= {{first:Int64}}
+    )
+)
+GROUP BY island
+FORMAT TabSeparated
+"""
+_DEAD_LETTERS = """
+SELECT
+    _offset AS offset, toUnixTimestamp64Milli(_kafka_time) AS kafka_time_ms, _schema_id AS schema_id,
+    topic, base64Encode(key) AS key, base64Encode(value) AS value,
+    arrayMap(header -> (header.name, base64Encode(header.value)), headers) AS headers, reason, error
+FROM dead_letters
+WHERE _topic_id = {topic_id:UUID} AND _partition = {partition:Int32} AND _offset >= {first:Int64}
+FORMAT JSONEachRow
+"""
+
+
+class Group(Protocol):
+    """What ownership asks of the consumer group and its topics."""
+
+    def topic_id(self, topic: str) -> UUID: ...
+    def committed(self, place: Place) -> tuple[int, UUID] | None: ...
+    def first_offset(self, place: Place) -> int: ...
+
+
+class DeadLetterTopic(Protocol):
+    def publish(self, topic_id: UUID, place: Place, rejections: Iterable[Rejection]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipKeeper:
+    """Owns partitions for one process. Raises Retryable where the world stands in the way: then nothing is owned."""
+
+    group: Group
+    writer: ClickHouseWriter
+    dead_letters: DeadLetterTopic
+    metrics: SinkMetrics
+
+    def own(self, place: Place, table: str) -> Ownership:
+        topic_id = self.group.topic_id(place.topic)
+        owner = self._fence(topic_id, place)
+        self._drain(write_comment(topic_id, place))
+        return self._reconcile(topic_id, owner, place, table)
+
+    def still_there(self, ownership: Ownership) -> bool:
+        """Whether the topic is still the one that was owned: it is fetched by name, and may have been made anew."""
+        return self.group.topic_id(ownership.place.topic) == ownership.topic_id
+
+    def _fence(self, topic_id: UUID, place: Place) -> bytes:
+        """Never the same owner twice, whatever the answer was: a late copy of an old write must not let anyone in."""
+        owner = secrets.token_bytes(OWNER_BYTES)
+        key = fence_key(topic_id, place.partition)
+        statement = f"INSERT INTO ingest_fence (key, owner) VALUES (unhex('{key.hex()}'), unhex('{owner.hex()}'))"  # noqa: S608 - hex of our own
+        self.writer.command(statement, "tailrace fence")
+        return owner
+
+    def _drain(self, comment: str) -> None:
+        started, killed = time.monotonic(), False
+        while self._running(comment):
+            waited_s = time.monotonic() - started
+            if waited_s > DRAIN_LIMIT_S:
+                raise Retryable(f"inserts of {comment} still run after {DRAIN_LIMIT_S:.0f} s")
+            if waited_s > DRAIN_PATIENCE_S and not killed:
+                self.writer.command(_KILL.format(comment=comment), "tailrace drain")
+                killed = True
+            time.sleep(_DRAIN_POLL_S)
+
+    def _running(self, comment: str) -> int:
+        return int(self.writer.query(_RUNNING, {"comment": comment}) or 0)
+
+    def _reconcile(self, topic_id: UUID, owner: bytes, place: Place, table: str) -> Ownership:
+        start = self._start(topic_id, place)
+        coordinates = {"topic_id": str(topic_id), "partition": str(place.partition), "first": str(start)}
+        present = _ranges(self.writer.query(_PRESENT.format(table=table), coordinates))
+        found = _rejections(self.writer.query(_DEAD_LETTERS, coordinates))
+        self.dead_letters.publish(topic_id, place, found)
+        self.metrics.reconciled(place, present.count())
+        return Ownership(place, topic_id, owner, start, present)
+
+    def _start(self, topic_id: UUID, place: Place) -> int:
+        """The committed offset if it was committed for this very topic, else the log's start. What expired is counted."""
+        first = self.group.first_offset(place)
+        committed = self.group.committed(place)
+        if committed is None or committed[1] != topic_id:
+            return first
+        if committed[0] < first:
+            self.metrics.expired(place, first - committed[0])
+        return max(first, committed[0])
+
+
+def write_comment(topic_id: UUID, place: Place) -> str:
+    """The log_comment of every insert of a partition, by which the drain finds them."""
+    return f"tailrace {topic_id}:{place.partition}"
+
+
+def _ranges(answer: bytes) -> OffsetRanges:
+    rows = [line.split("\t") for line in answer.decode().splitlines()]
+    return OffsetRanges((int(first), int(end)) for first, end in rows)
+
+
+def _rejections(answer: bytes) -> list[Rejection]:
+    return [_rejection(json.loads(line)) for line in answer.splitlines()]
+
+
+def _rejection(row: dict[str, Any]) -> Rejection:
+    letter = DeadLetter(
+        topic=row["topic"],
+        key=_bytes(row["key"]),
+        value=_bytes(row["value"]),
+        headers=tuple([Header(name, b64decode(value)) for name, value in row["headers"]]),
+        reason=row["reason"],
+        error=row["error"],
+    )
+    return Rejection(int(row["offset"]), int(row["kafka_time_ms"]), row["schema_id"], letter)
+
+
+def _bytes(encoded: str | None) -> bytes | None:
+    return None if encoded is None else b64decode(encoded)

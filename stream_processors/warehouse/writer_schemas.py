@@ -1,0 +1,82 @@
+"""What a schema id stands for: the registry's edge, and what the warehouse makes of the answer.
+
+Ids never change their meaning, so an answer is kept for the life of the process. An id that the registry does not know is asked
+for again with the next batch.
+"""
+
+import json
+from dataclasses import dataclass
+
+from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
+from fastavro.types import Schema
+
+from schemas.codec import parse_physical
+from schemas.contracts import AvroSchema
+from schemas.envelope import FIELD
+from stream_processors.warehouse.errors import RegistryTrouble
+from stream_processors.warehouse.splice import container_header
+
+ANSWER_TIMEOUT_S = 10
+_NOT_FOUND = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A writer schema, made ready for splicing. `columns` starts with the envelope.
+
+    `nothing` is the same record without fields: reading into it skips a datum.
+    """
+
+    schema_id: int
+    record: str
+    columns: tuple[str, ...]
+    header: bytes
+    physical: Schema
+    nothing: Schema
+
+
+def make_writer(schema_id: int, schema: AvroSchema) -> Writer:
+    columns = (FIELD, *(field["name"] for field in schema["fields"]))
+    nothing = parse_physical({**schema, "fields": []})
+    return Writer(schema_id, schema["name"], columns, container_header(schema), parse_physical(schema), nothing)
+
+
+class WriterSchemas:
+    """Writers by schema id."""
+
+    def __init__(self, registry_url: str) -> None:
+        self._client = SchemaRegistryClient({"url": registry_url, "timeout": ANSWER_TIMEOUT_S, "max.retries": 0})
+        self._writers: dict[int, Writer | None] = {}
+
+    def get(self, schema_id: int) -> Writer | None:
+        """The writer of `schema_id`, None where the registry knows no Avro record under that id.
+
+        Raises RegistryTrouble where it gives no answer.
+        """
+        writer = self._writers.get(schema_id)
+        if writer is None:
+            text = self._text(schema_id)
+            writer = None if text is None else _parse(schema_id, text)
+            self._writers[schema_id] = writer
+        return writer
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _text(self, schema_id: int) -> str | None:
+        try:
+            schema = self._client.get_schema(schema_id)
+        except SchemaRegistryError as error:
+            if error.http_status_code == _NOT_FOUND:
+                return None
+            raise RegistryTrouble(f"the registry answered {error}") from error
+        except Exception as error:  # whatever the client's HTTP library raises when there is no answer
+            raise RegistryTrouble(f"the registry gave no answer: {error}") from error
+        return schema.schema_str if schema.schema_type == "AVRO" else None
+
+
+def _parse(schema_id: int, text: str) -> Writer | None:
+    schema = json.loads(text)
+    if not isinstance(schema, dict) or schema.get("type") != "record":
+        return None
+    return make_writer(schema_id, schema)
