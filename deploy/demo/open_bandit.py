@@ -10,6 +10,7 @@ from deploy.demo.open_bandit_log import CAMPAIGNS, FEATURES, POLICIES, Impressio
 from schemas.events import (
     Arm,
     Assignment,
+    EventId,
     ExperimentDefinition,
     ExperimentId,
     ExperimentKind,
@@ -33,9 +34,10 @@ def experiment_id(campaign: str) -> ExperimentId:
     return ExperimentId(f"obd-{campaign}")
 
 
-def served(impression: Impression) -> RecommendationServed:
+def served(impression: Impression, event_id: EventId) -> RecommendationServed:
     name = _name(impression)
     return RecommendationServed(
+        event_id=event_id,
         occurred_at=impression.shown_at,
         unit_type=UNIT_TYPE,
         unit_id=UnitId(name),
@@ -50,10 +52,11 @@ def served(impression: Impression) -> RecommendationServed:
     )
 
 
-def click(impression: Impression) -> Interaction:
+def click(impression: Impression, event_id: EventId) -> Interaction:
     """The click on an impression that was clicked."""
     name = _name(impression)
     return Interaction(
+        event_id=event_id,
         occurred_at=impression.shown_at,
         unit_type=UNIT_TYPE,
         unit_id=UnitId(name),

@@ -17,13 +17,16 @@ from deploy.demo.open_bandit import click, definitions, served
 from deploy.demo.open_bandit_log import CAMPAIGNS, POLICIES, SAMPLE, Impression, load_sample, parse_sample
 from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract
-from schemas.events import Assignment, Interaction, ItemId, RecommendationServed, RequestId, Slot, Traffic, UnitId
+from schemas.events import Assignment, EventId, Interaction, ItemId, RecommendationServed, RequestId, Slot, Traffic, UnitId
 
 HEADER = (
     ",timestamp,item_id,position,click,propensity_score,user_feature_0,user_feature_1,user_feature_2,user_feature_3,affinity_0"
 )
 FIRST = "0,2019-11-24 00:00:34.762830+00:00,14,3,0,0.0125,81ce,03a5,c2e4,f975,0.0"
 SECOND = "1,2019-11-24 09:00:53+09:00,7,1,1,0.17336500000000002,81ce,2d03,7bc9,9bde,0.5"
+
+ANSWER = EventId("0192d0a0-0000-7000-8000-000000000001")
+CLICK = EventId("0192d0a0-0000-7000-8000-000000000002")
 
 PUBLISHED_CLICKS = {
     ("random", "all"): 38,
@@ -126,9 +129,10 @@ def test_the_kept_sample_is_what_its_readme_says_and_small() -> None:
 
 
 def test_an_impression_becomes_an_answer_with_one_slot(sample: list[Impression]) -> None:
-    event = served(sample[0])
+    event = served(sample[0], ANSWER)
 
     assert event == RecommendationServed(
+        event_id=ANSWER,
         occurred_at=sample[0].shown_at,
         unit_type="impression",
         unit_id=UnitId("obd-random-all-0"),
@@ -150,9 +154,10 @@ def test_an_impression_becomes_an_answer_with_one_slot(sample: list[Impression])
 
 def test_a_click_names_the_answer_that_it_belongs_to(sample: list[Impression]) -> None:
     clicked = next(row for row in sample if row.clicked and row.policy == "bts" and row.campaign == "men")
-    answer, event = served(clicked), click(clicked)
+    answer, event = served(clicked, ANSWER), click(clicked, CLICK)
 
     assert event == Interaction(
+        event_id=CLICK,
         occurred_at=clicked.shown_at,
         unit_type="impression",
         unit_id=answer.unit_id,
@@ -166,7 +171,7 @@ def test_a_click_names_the_answer_that_it_belongs_to(sample: list[Impression]) -
 
 
 def test_every_impression_is_a_unit_of_its_own(sample: list[Impression]) -> None:
-    assert len({served(row).unit_id for row in sample}) == 60_000
+    assert len({served(row, ANSWER).unit_id for row in sample}) == 60_000
 
 
 def test_events_of_the_log_survive_their_contract(sample: list[Impression]) -> None:
@@ -174,7 +179,7 @@ def test_events_of_the_log_survive_their_contract(sample: list[Impression]) -> N
     writer = parse_physical(contract("RecommendationServed").newest.schema)
 
     for row in sample[::6_000]:
-        assert codec.decode(codec.encode(served(row), 7), writer) == served(row)
+        assert codec.decode(codec.encode(served(row, ANSWER), 7), writer) == served(row, ANSWER)
 
 
 def test_each_campaign_is_an_observed_experiment_outside_every_layer(sample: list[Impression]) -> None:
