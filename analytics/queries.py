@@ -1,0 +1,195 @@
+"""What is asked of the warehouse, as SQL text and its parameters. Pure; `warehouse.py` sends it.
+
+Values of metric definitions go as bound parameters, never into the text. Per-unit values are computed and aggregated where the
+rows are: what comes back is one row for each revision and arm.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from analytics.metrics_catalog import Aggregate, Measure, Metric, MetricKind, Source
+
+Value = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    text: str
+    parameters: Mapping[str, Value]
+
+
+DEFINITIONS = """
+SELECT revision, kind, owner, hypothesis, status, unit_type, surfaces, arms.name AS arms, arms.weight AS weights
+FROM experiments
+WHERE experiment_id = {experiment:String}
+ORDER BY revision
+"""
+
+KNOWN_EXPERIMENTS = "SELECT DISTINCT experiment_id FROM experiments ORDER BY experiment_id LIMIT {limit:UInt32}"
+
+OTHER_TRAFFIC = """
+SELECT traffic, count(), sum(exposed_requests)
+FROM exposures
+WHERE experiment_id = {experiment:String} AND traffic != {traffic:String}
+GROUP BY traffic
+ORDER BY traffic
+"""
+
+UNEXPOSED = """
+SELECT countIf(exposed_requests = 0), sum(requests - exposed_requests)
+FROM
+(
+    SELECT unit_id, count() AS requests, countIf(assignment.exposed) AS exposed_requests
+    FROM recommendations_once
+    ARRAY JOIN assignments AS assignment
+    WHERE traffic = {traffic:String} AND assignment.experiment_id = {experiment:String} AND assignment.arm IS NOT NULL
+    GROUP BY assignment.unit_type, unit_id
+)
+"""
+
+DUPLICATES = """
+SELECT
+    (
+        SELECT count() - uniqExact(unit_id, event_id)
+        FROM recommendations FINAL
+        WHERE traffic = {traffic:String} AND has(assignments.experiment_id, {experiment:String})
+    ),
+    (
+        SELECT count() - uniqExact(unit_id, event_id)
+        FROM interactions FINAL
+        WHERE traffic = {traffic:String} AND (unit_type, unit_id) IN
+        (
+            SELECT unit_type, unit_id
+            FROM exposures
+            WHERE experiment_id = {experiment:String} AND traffic = {traffic:String}
+        )
+    )
+"""
+
+COMPLETENESS = """
+SELECT
+    (
+        SELECT (sum(emitted), count(), countIf(NOT closed))
+        FROM
+        (
+            SELECT
+                argMax(closed, (next_seq, _offset)) AS closed,
+                argMax(counts, (next_seq, _offset)) AS newest,
+                arraySum(c -> if(c.experiment_id = {experiment:String}, c.count, 0), newest) AS emitted
+            FROM producer_checkpoints FINAL
+            WHERE topic = 'recommendations'
+            GROUP BY producer_id
+            HAVING emitted > 0
+        )
+    ),
+    (
+        SELECT (count(), toUnixTimestamp64Milli(max(_kafka_time)))
+        FROM recommendations_once
+        WHERE arrayExists(a -> ifNull(a.experiment_id = {experiment:String}, false) AND a.exposed, assignments)
+    ),
+    (SELECT count() FROM dead_letters FINAL)
+"""
+
+_UNITS = """
+SELECT unit_type, unit_id, arm, revision, first_at, crossover, exposed_requests, degraded_requests
+FROM exposures
+WHERE experiment_id = {experiment:String} AND traffic = {traffic:String}
+"""
+
+_EVENTS = """
+SELECT 'interaction' AS source, unit_type, unit_id, occurred_at, surface, kind, value, 0 AS slots, false AS degraded
+FROM interactions_once
+WHERE traffic = {traffic:String}
+UNION ALL
+SELECT 'request', unit_type, unit_id, occurred_at, surface, '', NULL, length(slots), degraded IS NOT NULL
+FROM recommendations_once
+WHERE traffic = {traffic:String}
+"""
+
+
+def moments_query(experiment: str, traffic: str, metrics: Sequence[Metric]) -> Query:
+    """For each revision and arm: revision, arm, units, crossovers, exposed requests, degraded requests, interactions before the
+    first exposure; then for each metric the mean and the population variance of its numerator and, where it is a ratio, those of
+    its denominator and the population covariance of the two.
+
+    The exposed units are the small, hashed side of one join, and the events stream past them once. The variances are the engine's
+    `…Stable` ones: its plain ones subtract squares of sums.
+    """
+    values = [f"{expression} AS {name}" for at, metric in enumerate(metrics) for name, expression in _unit_values(at, metric)]
+    aggregates = [aggregate for at, metric in enumerate(metrics) for aggregate in _aggregates(at, metric)]
+    text = f"""
+SELECT revision, arm, count(), countIf(crossover), sum(exposed_requests), sum(degraded_requests), sum(early)
+{_columns(aggregates)}
+FROM
+(
+    SELECT
+        any(units.revision) AS revision,
+        any(units.arm) AS arm,
+        any(units.crossover) AS crossover,
+        any(units.exposed_requests) AS exposed_requests,
+        any(units.degraded_requests) AS degraded_requests,
+        countIf(events.source = 'interaction' AND events.occurred_at < units.first_at) AS early
+        {_columns(values)}
+    FROM ({_EVENTS}) AS events
+    RIGHT JOIN ({_UNITS}) AS units ON events.unit_type = units.unit_type AND events.unit_id = units.unit_id
+    GROUP BY units.unit_type, units.unit_id
+)
+GROUP BY revision, arm
+ORDER BY revision, arm
+"""  # noqa: S608 - made of our own words and numbers; what metric files say is bound
+    return Query(text, {"experiment": experiment, "traffic": traffic, **dict(_parameters(metrics))})
+
+
+def _columns(expressions: Sequence[str]) -> str:
+    return "".join(f",\n    {expression}" for expression in expressions)
+
+
+def _measures(at: int, metric: Metric) -> Iterator[tuple[str, Measure]]:
+    """The columns of the metric at place `at`, with what each holds."""
+    yield f"n{at}", metric.numerator
+    if metric.denominator is not None:
+        yield f"d{at}", metric.denominator
+
+
+def _unit_values(at: int, metric: Metric) -> Iterator[tuple[str, str]]:
+    for name, measure in _measures(at, metric):
+        value = _value(name, at, metric, measure)
+        yield name, f"toFloat64({value} > 0)" if metric.kind is MetricKind.SHARE else f"toFloat64({value})"
+
+
+def _value(name: str, at: int, metric: Metric, measure: Measure) -> str:
+    conditions = ["events.occurred_at >= units.first_at"]
+    if metric.window_hours is not None:
+        conditions.append(f"events.occurred_at < units.first_at + toIntervalHour({{window{at}:UInt32}})")
+    if metric.surface is not None:
+        conditions.append(f"events.surface = {{surface{at}:String}}")
+    if measure.source is Source.INTERACTIONS:
+        conditions += ["events.source = 'interaction'", f"events.kind = {{kind_{name}:String}}"]
+    else:
+        conditions.append("events.source = 'request'")
+    if measure.source is Source.DEGRADED_REQUESTS:
+        conditions.append("events.degraded")
+    condition = " AND ".join(conditions)
+    if measure.aggregate is Aggregate.COUNT:
+        return f"countIf({condition})"
+    summed = "events.slots" if measure.source is Source.SLOTS else "ifNull(events.value, 0)"
+    return f"sumIf({summed}, {condition})"
+
+
+def _aggregates(at: int, metric: Metric) -> Iterator[str]:
+    for name, _ in _measures(at, metric):
+        yield f"avg({name})"
+        yield f"varPopStable({name})"
+    if metric.denominator is not None:
+        yield f"covarPopStable(n{at}, d{at})"
+
+
+def _parameters(metrics: Sequence[Metric]) -> Iterator[tuple[str, Value]]:
+    for at, metric in enumerate(metrics):
+        if metric.window_hours is not None:
+            yield f"window{at}", metric.window_hours
+        if metric.surface is not None:
+            yield f"surface{at}", metric.surface
+        for name, measure in _measures(at, metric):
+            if measure.interaction is not None:
+                yield f"kind_{name}", measure.interaction

@@ -1,0 +1,136 @@
+"""The warehouse as analysis sees it: questions in, moments and counts out. The one file that imports its client.
+
+Nothing here writes, and only aggregates cross the wire. Raises PartUnreachable where the warehouse does not answer in time, or
+lacks our tables.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from analytics import queries
+from analytics.config import AnalyticsConfig
+from analytics.metrics_catalog import Metric
+from analytics.moments import Moments
+from analytics.queries import Query, Value
+from analytics.results import ArmCounts, Cell, Completeness, Definition, LeftOut, TrafficCount
+from analytics.statistics.comparison import DENOMINATOR, NUMERATOR
+from schemas.errors import PartUnreachable
+from schemas.events import Micros
+
+CONNECT_TIMEOUT_S = 5
+KNOWN_EXPERIMENTS_MAX = 50
+
+_Row = Sequence[Any]
+
+
+class Warehouse:
+    """A connection for one thread; close it, or use it in a `with`."""
+
+    def __init__(self, config: AnalyticsConfig) -> None:
+        parts = urlsplit(config.warehouse_url)
+        self._where = f"{parts.hostname}:{parts.port or 8123}{parts.path}"
+        self._client = self._connect(config)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def definitions(self, experiment: str) -> tuple[Definition, ...]:
+        """Every revision, the oldest first; empty where the warehouse has none."""
+        return tuple(_definition(row) for row in self._rows(queries.DEFINITIONS, {"experiment": experiment}))
+
+    def known_experiments(self) -> tuple[str, ...]:
+        """Names in alphabetical order, KNOWN_EXPERIMENTS_MAX at most."""
+        return tuple(str(name) for (name,) in self._rows(queries.KNOWN_EXPERIMENTS, {"limit": KNOWN_EXPERIMENTS_MAX}))
+
+    def cells(self, experiment: str, traffic: str, metrics: Sequence[Metric]) -> tuple[Cell, ...]:
+        """Counts and moments of each arm under each revision, all from one query, so that they agree."""
+        query = queries.moments_query(experiment, traffic, metrics)
+        return tuple(_cell(row, metrics) for row in self._ask(query))
+
+    def left_out(self, experiment: str, traffic: str, interactions_before_exposure: int) -> LeftOut:
+        asked = {"experiment": experiment, "traffic": traffic}
+        ((never_exposed, not_exposed),) = self._rows(queries.UNEXPOSED, asked)
+        ((duplicate_recommendations, duplicate_interactions),) = self._rows(queries.DUPLICATES, asked)
+        return LeftOut(
+            other_traffic=tuple(TrafficCount(*row) for row in self._rows(queries.OTHER_TRAFFIC, asked)),
+            interactions_before_exposure=interactions_before_exposure,
+            duplicate_recommendations=int(duplicate_recommendations),
+            duplicate_interactions=int(duplicate_interactions),
+            units_never_exposed=int(never_exposed),
+            requests_not_exposed=int(not_exposed),
+        )
+
+    def completeness(self, experiment: str) -> Completeness:
+        ((emitters, arrived, dead_letters),) = self._rows(queries.COMPLETENESS, {"experiment": experiment})
+        return Completeness(
+            exposures_emitted=int(emitters[0]) if emitters[1] else None,
+            exposures_arrived=int(arrived[0]),
+            emitters=int(emitters[1]),
+            emitters_open=int(emitters[2]),
+            newest_arrival_at=Micros(int(arrived[1] * 1000)) if arrived[0] else None,
+            dead_letters=int(dead_letters),
+        )
+
+    def _ask(self, query: Query) -> Sequence[_Row]:
+        return self._rows(query.text, query.parameters)
+
+    def _rows(self, text: str, parameters: Mapping[str, Value]) -> Sequence[_Row]:
+        try:
+            return self._client.query(text, parameters=dict(parameters)).result_rows
+        except ClickHouseError as error:
+            raise self._unreachable(error) from error
+
+    def _connect(self, config: AnalyticsConfig) -> Client:
+        try:
+            return clickhouse_connect.get_client(
+                dsn=config.warehouse_url,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                send_receive_timeout=config.query_timeout_s,
+                autogenerate_session_id=False,
+                settings=dict(config.warehouse_options),
+            )
+        except ClickHouseError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: ClickHouseError) -> PartUnreachable:
+        said = str(error).strip().splitlines()[0]
+        remedy = f"{said}. Start the local stack with `tailrace up`, or name a warehouse in TAILRACE_WAREHOUSE_READ_URL"
+        return PartUnreachable("the warehouse does not answer", self._where, remedy)
+
+
+def _definition(row: _Row) -> Definition:
+    revision, kind, owner, hypothesis, status, unit_type, surfaces, arms, weights = row
+    named = dict(zip(arms, weights, strict=True))
+    return Definition(revision, kind, owner, hypothesis, status, unit_type, tuple(surfaces), named)
+
+
+def _cell(row: _Row, metrics: Sequence[Metric]) -> Cell:
+    revision, arm, units, crossovers, exposed, degraded, early, *rest = row
+    counts = ArmCounts(int(units), int(crossovers), int(exposed), int(degraded), int(early))
+    figures = iter(rest)
+    moments = {metric.name: _moments(counts.units, figures, is_ratio=metric.denominator is not None) for metric in metrics}
+    return Cell(int(revision), str(arm), counts, moments)
+
+
+def _moments(count: int, figures: Any, *, is_ratio: bool) -> Moments:
+    """Takes from `figures` what `moments_query` has put there for one metric."""
+    names = (NUMERATOR, DENOMINATOR) if is_ratio else (NUMERATOR,)
+    means, deviations = {}, {}
+    for name in names:
+        means[name] = float(next(figures))
+        deviations[name, name] = float(next(figures)) * count
+    if is_ratio:
+        deviations[DENOMINATOR, NUMERATOR] = float(next(figures)) * count
+    return Moments(count, means, deviations)
