@@ -1,0 +1,84 @@
+"""A request's body: received, decompressed, and split into the statement and the data that follow it.
+
+An insert's data go to a file as they come, and the engine is asked only once the last byte is there: a client that breaks off has
+inserted nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.types import Receive
+
+from deploy.local.warehouse_server.compression import Decoder
+from deploy.local.warehouse_server.errors import QUERY_IS_TOO_LARGE, refusal
+from deploy.local.warehouse_server.statement import INSERT_HEAD_BYTES_MAX, DataInsert, Plain, data_insert, plain
+
+RECEIVE_SECONDS = 300
+STATEMENT_BYTES_MAX = 16 << 20
+"""A statement without data may be this long: IN lists of a million ids fit."""
+_SPOOL_BYTES = 4 << 20
+
+
+class ClientLeft(Exception):  # noqa: N818 - says what is the case
+    """The client closed the connection before its request was whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    parsed: DataInsert | Plain
+    head: bytes
+    """The statement's text as it came: what the refusals look at."""
+    data: Path | None
+    """The file that holds an insert's rows; its owner removes it."""
+
+
+async def decoded(receive: Receive, decoder: Decoder, bytes_max: int) -> AsyncIterator[bytes]:
+    """The body's chunks. Raises ClientLeft where it breaks off, ServerError where it is too large or not what it is called."""
+    held, more = 0, True
+    while more:
+        async with asyncio.timeout(RECEIVE_SECONDS):
+            message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        chunk = decoder.feed(message.get("body", b""))
+        held += len(chunk)
+        if held > bytes_max:
+            raise refusal(QUERY_IS_TOO_LARGE, f"The request's body is larger than {bytes_max} bytes, this server's --body-bytes.")
+        more = message.get("more_body", False)
+        yield chunk
+    decoder.end()
+
+
+async def read_statement(url_query: str, chunks: AsyncIterator[bytes], spool: Path) -> Statement:
+    """The statement; as ClickHouse reads it, the URL's query and the body are one text, a line end between them."""
+    prefix = url_query.rstrip().encode("utf-8", "surrogateescape")
+    head = bytearray(prefix + b"\n" if prefix else b"")
+    async for chunk in chunks:
+        head += chunk
+        if len(head) >= INSERT_HEAD_BYTES_MAX + len(prefix):
+            break
+    text = bytes(head)
+    insert = data_insert(text)
+    if insert is not None:
+        await _spooled(spool, text[insert.data_start :], chunks)
+        return Statement(insert, text[: insert.data_start], spool)
+    async for chunk in chunks:
+        head += chunk
+        if len(head) > STATEMENT_BYTES_MAX:
+            raise refusal(QUERY_IS_TOO_LARGE, f"The statement is longer than {STATEMENT_BYTES_MAX} bytes.")
+    text = bytes(head)
+    return Statement(plain(text), text, None)
+
+
+async def _spooled(path: Path, first: bytes, chunks: AsyncIterator[bytes]) -> None:
+    """Write `first` and all that follows: large bodies off the event loop."""
+    held = bytearray(first)
+    with path.open("wb", buffering=0) as file:
+        async for chunk in chunks:
+            held += chunk
+            if len(held) >= _SPOOL_BYTES:
+                await asyncio.to_thread(file.write, held)
+                held = bytearray()
+        file.write(held)

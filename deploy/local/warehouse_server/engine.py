@@ -1,0 +1,121 @@
+"""The ClickHouse engine inside this process. The only file that imports chdb.
+
+One process owns a directory. Every query has a connection of its own, opened for it and closed after it, so that no setting, database or
+temporary table of one request can be seen by another; a session's connection is the exception that its client asked for.
+Not used here, and why: `send_insert` (reports rows as written that a DEFAULT refused), `send_query` (encodes every block as a
+document of its own, and says nothing of an empty result).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import chdb
+
+from deploy.local.warehouse_server.errors import ServerError, from_engine
+from deploy.local.warehouse_server.query import Query, quoted, quoted_identifier
+
+
+class EngineUnopenable(Exception):  # noqa: N818 - says what is the case
+    """The directory cannot be opened: another process holds it, or its contents do not load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the engine says of a query that it ran to its end."""
+
+    output: bytes
+    """A result that did not go into a file: of statements such as KILL QUERY."""
+    figures: Mapping[str, int]
+    """X-ClickHouse-Summary's counts."""
+
+
+class Connection:
+    """One client's place in the engine: its settings, database, temporary tables. Not shared between threads at one time."""
+
+    def __init__(self, path: str) -> None:
+        self._connection = _refusing(lambda: chdb.connect(path))
+
+    def prepare(self, query: Query) -> None:
+        """Set the database and every setting of the request. Raises ServerError for what the engine does not know."""
+        if query.database:
+            self.run(f"USE {quoted_identifier(query.database)}", query.default_format, {})
+        self.run(query.settings_statement(), query.default_format, {})
+
+    def classify(self, sql: str) -> tuple[str, int]:
+        """The engine's own word for what the text would do (READ_ONLY, MUTATING, CONTROL, UNKNOWN …), and how many statements it is."""
+        report = self._connection._conn.classify_query(sql)  # noqa: SLF001 - the binding offers it nowhere else
+        return report["query_class"].name, report["statement_count"]
+
+    def run(self, sql: str, default_format: str, parameters: Mapping[str, str]) -> Outcome:
+        result = _refusing(lambda: self._connection.query(sql, default_format, params=dict(parameters)))
+        return Outcome(bytes(result.bytes()), _figures(result))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Engine:
+    """The open directory. Methods run in threads; each call is on a connection of its own."""
+
+    def __init__(self, directory: Path, server_memory_bytes: int) -> None:
+        self._path = str(directory)
+        try:
+            self._root = chdb.connect(f"{self._path}?max_server_memory_usage={server_memory_bytes}")
+        except RuntimeError as refused:
+            raise EngineUnopenable(str(refused)) from refused
+        described = self._root.query("SELECT version(), timezone()", "TabSeparated").bytes().decode()
+        self.version, self.timezone = described.strip().split("\t")
+
+    def connect(self) -> Connection:
+        return Connection(self._path)
+
+    def cancel(self, tag: str) -> None:
+        """Stop the query whose text holds `tag`, if it still runs."""
+        connection = self.connect()
+        try:
+            found = connection.run(
+                f"SELECT query_id FROM system.processes WHERE position(query, {quoted(tag)}) > 0 AND query_id != queryID()",
+                "TabSeparated",
+                {},
+            )
+            for query_id in found.output.decode().split():
+                connection.run(f"KILL QUERY WHERE query_id = {quoted(query_id)} ASYNC", "TabSeparated", {})
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        self._root.close()
+
+
+class _Result(Protocol):
+    def storage_rows_read(self) -> int: ...
+    def storage_bytes_read(self) -> int: ...
+    def rows_read(self) -> int: ...
+    def bytes_read(self) -> int: ...
+    def rows_written(self) -> int: ...
+    def bytes_written(self) -> int: ...
+    def elapsed(self) -> float: ...
+
+
+def _figures(result: _Result) -> dict[str, int]:
+    return {
+        "read_rows": result.storage_rows_read(),
+        "read_bytes": result.storage_bytes_read(),
+        "written_rows": result.rows_written(),
+        "written_bytes": result.bytes_written(),
+        "result_rows": result.rows_read(),
+        "result_bytes": result.bytes_read(),
+        "elapsed_ns": int(result.elapsed() * 1e9),
+    }
+
+
+def _refusing(call: Callable[[], Any]) -> Any:
+    """`call`'s result; the engine's exceptions as ServerError."""
+    try:
+        return call()
+    except RuntimeError as refused:
+        raise from_engine(str(refused)) from refused
+    except chdb.ChdbError as refused:
+        raise from_engine(str(refused)) from refused

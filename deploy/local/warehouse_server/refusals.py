@@ -1,0 +1,5 @@
+"""What this server refuses by name."""
+
+
+def refuse(head: bytes) -> None:
+    """Nothing yet."""
