@@ -16,6 +16,9 @@ POLICIES = ("random", "bts")
 
 CAMPAIGNS = ("all", "men", "women")
 
+SLATE_ITEMS = 3
+"""Each row is one slot of a slate of so many items; the log does not say which rows were one slate."""
+
 FEATURES = ("user_feature_0", "user_feature_1", "user_feature_2", "user_feature_3")
 
 COLUMNS = ("policy", "campaign", "timestamp", "item_id", "position", "click", "propensity_score", *FEATURES)
