@@ -1,0 +1,47 @@
+"""Every way in which an event can be lost, and every error that the producers raise.
+
+An emitter raises nothing: it counts losses by reason. What is raised here is for those who publish experiments and wait for the
+answer (RecordRefused and PublishError are fatal for their record, SchemaUnavailable is retryable).
+"""
+
+from enum import StrEnum
+
+
+class Loss(StrEnum):
+    """Why an event will not arrive.
+
+    The first four happen on the caller's thread and use no producer_seq. The others leave a gap in the sequence, which the
+    checkpoints explain. Losses after sending are named `delivery_<librdkafka's error>`, refusals at sending `refused_<error>`.
+    """
+
+    QUEUE_FULL = "queue_full"
+    CLOSED = "closed"
+    WRONG_EVENT = "wrong_event"
+    """Not an event of a topic."""
+    INTERNAL = "internal"
+    """Our bug."""
+    ENCODE = "encode"
+    """A field does not fit its Avro type."""
+    UNSENT_AT_CLOSE = "unsent_at_close"
+    """The emitter was closed before its registry or its transport had room for the event."""
+
+
+class RecordRefused(Exception):  # noqa: N818 - says what is the case
+    """A transport will never take this record. `reason` is a word to count by."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SchemaUnavailable(Exception):  # noqa: N818 - says what is the case
+    """The id of a schema is not known now: the registry does not answer, or does not have the schema."""
+
+    def __init__(self, subject: str, message: str, *, registered: bool | None) -> None:
+        """`registered` is False where the registry answered that it lacks the schema, None where it did not answer."""
+        super().__init__(f"{subject}: {message}")
+        self.subject, self.registered = subject, registered
+
+
+class PublishError(Exception):
+    """The broker did not acknowledge an experiment's revision."""

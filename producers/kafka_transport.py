@@ -1,0 +1,75 @@
+"""Records to Kafka. The one file here that knows Kafka's client.
+
+The producer is idempotent, so a record that librdkafka sends again is in the log once. What the broker does not take within
+`message.timeout.ms` fails, and its delivery report says why. Memory is bounded by `queue.buffering.max.*`.
+"""
+
+import logging
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producers.errors import RecordRefused
+from producers.transport import OutboundRecord, Outcome
+from schemas.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_OPTIONS = MappingProxyType(
+    {
+        "enable.idempotence": "true",
+        "compression.type": "lz4",
+        "linger.ms": "20",
+        "message.timeout.ms": "60000",
+        "queue.buffering.max.messages": "100000",
+        "queue.buffering.max.kbytes": "131072",
+        # The Java client's partitioner: whoever writes with the same key, in whatever language, hits the same partition.
+        "partitioner": "murmur2_random",
+    }
+)
+
+
+class KafkaTransport:
+    """`options` are librdkafka's and win over DEFAULT_OPTIONS. Raises ConfigurationError where librdkafka refuses them."""
+
+    def __init__(self, bootstrap: str, options: Mapping[str, str]) -> None:
+        self._outcomes: list[Outcome] = []
+        settings = {**DEFAULT_OPTIONS, "bootstrap.servers": bootstrap, **options}
+        try:
+            self._producer = Producer({**settings, "on_delivery": self._deliver, "logger": logger})
+        except KafkaException as error:
+            raise ConfigurationError((f"TAILRACE_KAFKA_BOOTSTRAP or TAILRACE_KAFKA_OPTIONS: {error.args[0].str()}",)) from error
+
+    def offer(self, record: OutboundRecord) -> bool:
+        try:
+            self._producer.produce(record.topic, record.value, record.key)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            kafka_error: KafkaError = error.args[0]
+            raise RecordRefused(_word(kafka_error), kafka_error.str()) from error
+        return True
+
+    def poll(self, timeout_s: float) -> tuple[Outcome, ...]:
+        self._producer.poll(timeout_s)
+        outcomes, self._outcomes = self._outcomes, []
+        return tuple(outcomes)
+
+    def in_flight(self) -> int:
+        return len(self._producer) + len(self._outcomes)
+
+    def abandon(self) -> None:
+        self._producer.purge(in_queue=True, in_flight=True, blocking=True)
+
+    def close(self) -> None:
+        self.abandon()
+        self._producer.flush(1.0)
+
+    def _deliver(self, error: KafkaError | None, message: Message) -> None:
+        self._outcomes.append(Outcome(message.topic() or "", None if error is None else _word(error)))
+
+
+def _word(error: KafkaError) -> str:
+    """The name of a client's error as a word: `_MSG_TIMED_OUT` is msg_timed_out."""
+    return error.name().strip("_").lower()

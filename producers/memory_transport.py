@@ -1,0 +1,48 @@
+"""A transport into a list, for tests and dry runs. Keeps the same contract as Kafka's; one test suite runs on both."""
+
+import time
+from collections import deque
+
+from producers.errors import RecordRefused
+from producers.transport import OutboundRecord, Outcome
+
+RECORD_BYTES_MAX = 1_000_000
+
+
+class MemoryTransport:
+    """`records` are the acknowledged ones. While `reachable` is False, records pile up, as before a broker that is away."""
+
+    def __init__(self, *, records_max: int = 100_000, reachable: bool = True) -> None:
+        self.records: list[OutboundRecord] = []
+        self.reachable = reachable
+        self._records_max = records_max
+        self._pending: deque[OutboundRecord] = deque()
+        self._abandoned: list[Outcome] = []
+
+    def offer(self, record: OutboundRecord) -> bool:
+        if len(record.value) > RECORD_BYTES_MAX:
+            raise RecordRefused("msg_size_too_large", f"{len(record.value)} bytes are more than {RECORD_BYTES_MAX}")
+        if self.in_flight() >= self._records_max:
+            return False
+        self._pending.append(record)
+        return True
+
+    def poll(self, timeout_s: float) -> tuple[Outcome, ...]:
+        outcomes, self._abandoned = self._abandoned, []
+        while self.reachable and self._pending:
+            record = self._pending.popleft()
+            self.records.append(record)
+            outcomes.append(Outcome(record.topic, None))
+        if not outcomes:
+            time.sleep(timeout_s)
+        return tuple(outcomes)
+
+    def in_flight(self) -> int:
+        return len(self._pending) + len(self._abandoned)
+
+    def abandon(self) -> None:
+        self._abandoned.extend(Outcome(record.topic, "purge_queue") for record in self._pending)
+        self._pending.clear()
+
+    def close(self) -> None:
+        self._pending.clear()
