@@ -44,8 +44,8 @@ def sink(*, drain: bool, as_json: bool) -> None:
 
     Several processes share the work. SIGTERM delivers and commits what has been gathered, then ends.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("stream_processors").setLevel(logging.INFO)
     stop = _Stop()
     running = Sink(SinkConfig.from_environment(environment()))
     try:

@@ -26,7 +26,10 @@ LIVE_RUN = "live"
 
 
 class Delivery:
-    """Delivers batches, one insert at a time. `rows` and `dead_letters` count what was inserted with a clean answer."""
+    """Delivers batches, one insert at a time.
+
+    `rows` and `dead_letters` count what was inserted with a clean answer.
+    """
 
     def __init__(
         self,
@@ -44,7 +47,10 @@ class Delivery:
         self._letter_writer = make_writer(0, contract("DeadLetter").newest.schema)
 
     def deliver(self, batch: Batch, ownership: Ownership, record: str, *, look_first: bool) -> int:
-        """How many dead letters the batch had. Raises Retryable. With `look_first` each group is searched for poison before it is inserted."""
+        """How many dead letters the batch had. Raises Retryable.
+
+        With `look_first` each group is searched for poison before it is inserted.
+        """
         ordered = sort_batch(batch.messages, ownership.present)
         rejections = [reject(message, 0, error.reason, str(error)) for message, error in ordered.misframed]
         accepted: list[tuple[Writer, list[Message]]] = []
