@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from schemas.events import EventId
 
+UNKNOWN = "unknown"
+
 
 class Stored(NamedTuple):
     """One row of the warehouse. `coordinates` name the Kafka record that it came from."""
@@ -34,15 +36,14 @@ class Comparison:
     def clean(self) -> bool:
         return not (self.missing or self.duplicated or self.unknown)
 
-    def __add__(self, other: "Comparison") -> "Comparison":
-        return Comparison(
-            self.events + other.events,
-            self.sent + other.sent,
-            self.rows + other.rows,
-            self.missing + other.missing,
-            self.duplicated + other.duplicated,
-            self.unknown + other.unknown,
-        )
+
+def compare_by_source(sent: Mapping[str, Mapping[EventId, int]], stored: Iterable[Stored]) -> dict[str, Comparison]:
+    """`compare` for each source by its own ledger. Rows of no source's ledger stand under UNKNOWN, where there are any."""
+    sources = {event: source for source, ledger in sent.items() for event in ledger}
+    rows: dict[str, list[Stored]] = {source: [] for source in sent}
+    for row in stored:
+        rows.setdefault(sources.get(row.event_id, UNKNOWN), []).append(row)
+    return {source: compare(sent.get(source, {}), found) for source, found in rows.items()}
 
 
 def compare(sent: Mapping[EventId, int], stored: Iterable[Stored]) -> Comparison:

@@ -1,6 +1,6 @@
 """The ledger finds every row that is missing, there twice, or never emitted."""
 
-from deploy.demo.ledger import Comparison, Stored, compare
+from deploy.demo.ledger import UNKNOWN, Comparison, Stored, compare, compare_by_source
 from schemas.events import EventId
 
 A, B, C = EventId("a"), EventId("b"), EventId("c")
@@ -51,7 +51,23 @@ def test_an_event_that_was_never_emitted_is_unknown() -> None:
     assert (found.missing, found.duplicated, found.unknown, found.clean) == (0, 0, 1, False)
 
 
-def test_a_loss_in_one_topic_is_not_balanced_by_a_surplus_in_another() -> None:
-    total = compare({A: 1}, []) + compare({B: 1}, [row(B, 0), row(B, 1)])
+def test_sources_that_share_a_table_are_compared_each_by_its_own_ledger() -> None:
+    found = compare_by_source({"log": {A: 1}, "users": {B: 2}}, [row(A, 0), row(B, 1), row(B, 2)])
 
-    assert (total.missing, total.duplicated, total.clean) == (1, 1, False)
+    assert found == {
+        "log": Comparison(events=1, sent=1, rows=1, missing=0, duplicated=0, unknown=0),
+        "users": Comparison(events=1, sent=2, rows=2, missing=0, duplicated=0, unknown=0),
+    }
+
+
+def test_a_loss_in_one_source_is_not_balanced_by_a_surplus_in_another() -> None:
+    found = compare_by_source({"log": {A: 1}, "users": {B: 1}}, [row(B, 0), row(B, 1)])
+
+    assert (found["log"].missing, found["users"].duplicated) == (1, 1)
+
+
+def test_rows_of_no_source_stand_apart() -> None:
+    found = compare_by_source({"log": {A: 1}}, [row(A, 0), row(C, 1)])
+
+    assert found["log"].clean
+    assert found[UNKNOWN].unknown == 1
