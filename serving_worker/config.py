@@ -1,0 +1,49 @@
+"""Settings of the worker, from TAILRACE_* variables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.environment import Environment
+
+DEFAULT_PORT = 8080
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """`seed` None stands for one of the process's own choice. A request's context is logged under `context_keys` only."""
+
+    catalogue_file: Path
+    experiments_file: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    default_policy: str = "popularity"
+    context_keys: frozenset[str] = frozenset()
+    seed: int | None = None
+    k_max: int = 100
+    body_bytes_max: int = 262_144
+    body_timeout_s: float = 10.0
+    experiments_reload_s: float = 5.0
+    shutdown_s: float = 10.0
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> "WorkerSettings":
+        """Raises ConfigurationError that names every wrong variable."""
+        read = Environment(variables)
+        experiments, seed = read.text("TAILRACE_EXPERIMENTS_FILE", ""), read.text("TAILRACE_SERVING_SEED", "")
+        settings = cls(
+            catalogue_file=Path(read.text("TAILRACE_CATALOGUE_FILE")),
+            experiments_file=Path(experiments) if experiments else None,
+            host=read.text("TAILRACE_HTTP_HOST", "127.0.0.1"),
+            port=read.integer("TAILRACE_HTTP_PORT", DEFAULT_PORT, minimum=0, maximum=65_535),
+            default_policy=read.text("TAILRACE_DEFAULT_POLICY", "popularity"),
+            context_keys=frozenset(key.strip() for key in read.text("TAILRACE_CONTEXT_KEYS", "").split(",") if key.strip()),
+            seed=read.integer("TAILRACE_SERVING_SEED", 0, minimum=0, maximum=2**63 - 1) if seed else None,
+            k_max=read.integer("TAILRACE_K_MAX", 100, minimum=1, maximum=10_000),
+            body_bytes_max=read.integer("TAILRACE_HTTP_BODY_BYTES_MAX", 262_144, minimum=256, maximum=64_000_000),
+            body_timeout_s=read.integer("TAILRACE_HTTP_BODY_TIMEOUT_MS", 10_000, minimum=10, maximum=600_000) / 1_000,
+            experiments_reload_s=read.integer("TAILRACE_EXPERIMENTS_RELOAD_MS", 5_000, minimum=10, maximum=3_600_000) / 1_000,
+            shutdown_s=read.integer("TAILRACE_SHUTDOWN_MS", 10_000, minimum=0, maximum=600_000) / 1_000,
+        )
+        read.refuse_problems()
+        return settings

@@ -1,0 +1,21 @@
+"""What goes wrong in the worker.
+
+ApiError is the client's mistake and becomes a 4xx answer. RankerError ends in a fallback, which the answer's event tells. A
+catalogue that is wrong at the start is fatal: a ConfigurationError.
+"""
+
+
+class ApiError(Exception):
+    """A request that cannot be answered. `field` names the part of the body that is wrong, where there is one."""
+
+    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.field = status, code, message, field
+
+
+class RankerError(Exception):
+    """A ranker cannot rank. `reason` is the word that stands in `degraded`."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -1,0 +1,117 @@
+"""The messages of the HTTP interface, and how a body becomes one.
+
+Unknown fields are passed over: a newer client may send them.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from schemas.events import Traffic
+from serving_worker.errors import ApiError
+
+T = TypeVar("T")
+
+INTERACTIONS_MAX = 500
+"""In one call."""
+
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"\S")]
+_Position = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+_Time = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+
+_MISSING = re.compile(r"Object missing required field `(?P<field>\w+)`")
+_PATH = re.compile(r"(?P<fault>.*?)(?: - at `(?:key in )?\$\.?(?P<path>.*)`)?$", re.DOTALL)
+
+
+class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`unit_id` is the pseudonym of what is randomised. With an `idempotency_key`, a call sent again is the same answer."""
+
+    unit_id: _Id
+    surface: _Id
+    k: int
+    context: dict[str, str] = {}
+    unit_type: _Id = "user"
+    session_id: _Id | None = None
+    traffic: Traffic = Traffic.LIVE
+    idempotency_key: _Id | None = None
+
+
+class InteractionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Client times are microseconds since 1970, by the client's clock. `position` counts from 0 at the top."""
+
+    unit_id: _Id
+    surface: _Id
+    item_id: _Id
+    kind: _Id
+    request_id: _Id | None = None
+    position: _Position | None = None
+    value: float | None = None
+    client_occurred_at: _Time | None = None
+    client_sent_at: _Time | None = None
+    unit_type: _Id = "user"
+    session_id: _Id | None = None
+    traffic: Traffic = Traffic.LIVE
+    idempotency_key: _Id | None = None
+
+
+class RecommendedItem(msgspec.Struct, frozen=True):
+    item_id: str
+    position: int
+
+
+class RecommendationResponse(msgspec.Struct, frozen=True):
+    request_id: str
+    items: Sequence[RecommendedItem]
+
+
+class InteractionsResponse(msgspec.Struct, frozen=True):
+    """`event_ids` in the order of the call."""
+
+    event_ids: Sequence[str]
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    code: str
+    message: str
+    field: str | None = None
+
+
+class ErrorResponse(msgspec.Struct, frozen=True):
+    error: ErrorBody
+
+
+def parse_recommendation(body: bytes) -> RecommendationRequest:
+    """Raises ApiError."""
+    return _decode(body, RecommendationRequest, "")
+
+
+def parse_interactions(body: bytes) -> list[InteractionRequest]:
+    """One interaction or a list. Raises ApiError; a list with one wrong interaction is refused whole."""
+    raw = _decode(body, msgspec.Raw, "")
+    if not bytes(raw).lstrip().startswith(b"["):
+        return [_decode(bytes(raw), InteractionRequest, "")]
+    parts = _decode(bytes(raw), list[msgspec.Raw], "")
+    if not 1 <= len(parts) <= INTERACTIONS_MAX:
+        raise ApiError(422, "wrong_count", f"a call has 1 to {INTERACTIONS_MAX} interactions, not {len(parts)}")
+    return [_decode(bytes(part), InteractionRequest, f"[{place}].") for place, part in enumerate(parts)]
+
+
+def _decode(body: bytes, kind: type[T], prefix: str) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error), prefix) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError(400, "malformed_json", str(error)) from error
+
+
+def _refusal(fault: str, prefix: str) -> ApiError:
+    """What msgspec says of a field, as an answer."""
+    if missing := _MISSING.match(fault):
+        return ApiError(422, "missing_field", f"{prefix}{missing['field']} is missing", prefix + missing["field"])
+    split = _PATH.match(fault)
+    assert split is not None, "every text has a beginning"
+    field = prefix + (split["path"] or "")
+    return ApiError(422, "invalid_field", split["fault"], field.rstrip(".") or None)
