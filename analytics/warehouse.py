@@ -4,6 +4,7 @@ Nothing here writes, and only aggregates cross the wire. Raises PartUnreachable 
 lacks our tables.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
 from analytics import queries
 from analytics.config import AnalyticsConfig
@@ -25,6 +26,8 @@ from schemas.events import Micros
 
 CONNECT_TIMEOUT_S = 5
 KNOWN_EXPERIMENTS_MAX = 50
+
+_NO_TABLES = re.compile(r"UNKNOWN_TABLE|UNKNOWN_DATABASE")
 
 _Row = Sequence[Any]
 
@@ -90,7 +93,7 @@ class Warehouse:
         try:
             return self._client.query(text, parameters=dict(parameters)).result_rows
         except ClickHouseError as error:
-            raise self._unreachable(error) from error
+            raise self._failure(error) from error
 
     def _connect(self, config: AnalyticsConfig) -> Client:
         try:
@@ -102,12 +105,18 @@ class Warehouse:
                 settings=dict(config.warehouse_options),
             )
         except ClickHouseError as error:
-            raise self._unreachable(error) from error
+            raise self._failure(error) from error
 
-    def _unreachable(self, error: ClickHouseError) -> PartUnreachable:
+    def _failure(self, error: ClickHouseError) -> PartUnreachable:
         said = str(error).strip().splitlines()[0]
-        remedy = f"{said}. Start the local stack with `tailrace up`, or name a warehouse in TAILRACE_WAREHOUSE_READ_URL"
-        return PartUnreachable("the warehouse does not answer", self._where, remedy)
+        what = "the warehouse does not answer" if isinstance(error, OperationalError) else "the warehouse refused a question"
+        return PartUnreachable(what, self._where, f"{_remedy(said)} ({said})")
+
+
+def _remedy(said: str) -> str:
+    if _NO_TABLES.search(said):
+        return "its tables are missing: make them with `tailrace up`"
+    return "start the local stack with `tailrace up`, or name another warehouse in TAILRACE_WAREHOUSE_READ_URL"
 
 
 def _definition(row: _Row) -> Definition:

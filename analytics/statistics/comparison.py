@@ -40,12 +40,17 @@ class Detectable:
     relative: float | None
     alpha: float = ALPHA
     power: float = POWER
-    method: str = "noncentral t, variance of the control in both arms"
+    method: str = "normal approximation, the control's variance in both arms"
     reason: str | None = None
 
 
 def metric_mean(moments: Moments) -> float | None:
-    """The mean of the numerator, over the mean of the denominator where the metric has one. None where that is zero."""
+    """The mean of the numerator, over the mean of the denominator where the metric has one.
+
+    None where there is no unit, where the denominator is zero, or where a value is not finite.
+    """
+    if not moments.count or not _finite(moments):
+        return None
     if not _is_ratio(moments):
         return moments.mean(NUMERATOR)
     return moments.mean(NUMERATOR) / moments.mean(DENOMINATOR) if moments.mean(DENOMINATOR) else None
@@ -73,15 +78,18 @@ def compare(control: Moments, arm: Moments) -> Difference:
 
 
 def detectable(control: Moments, arm: Moments) -> Detectable:
-    """What the two samples' sizes, and the control's base rate and variance, could have shown."""
+    """What the two samples' sizes, and the control's base rate and variance, could have shown.
+
+    By the normal distribution: scipy's noncentral t turns NaN far out, for arms of 100,000 and 10,000,000 units for example.
+    """
     if (reason := _no_base(control, arm)) is not None:
         return Detectable(None, reason=reason)
-    analysis = _analysis(control, n_obs=control.count + arm.count, ratio=arm.count / control.count)
+    analysis = _analysis(control, use_t=False, n_obs=control.count + arm.count, ratio=arm.count / control.count)
     (result,) = analysis.solve_power_from_aggregates(_aggregates(control), "rel_effect_size")
     return Detectable(float(result.rel_effect_size))
 
 
-def _analysis(moments: Moments, **sizes: float) -> Any:
+def _analysis(moments: Moments, *, use_t: bool = True, **sizes: float) -> Any:
     return tea_tasting.RatioOfMeans(
         NUMERATOR,
         DENOMINATOR if _is_ratio(moments) else None,
@@ -90,7 +98,7 @@ def _analysis(moments: Moments, **sizes: float) -> Any:
         alpha=ALPHA,
         power=POWER,
         equal_var=False,
-        use_t=True,
+        use_t=use_t,
         **sizes,
     )
 
@@ -125,7 +133,7 @@ def _refusal(control: Moments, arm: Moments) -> str | None:
 def _unusable(name: str, moments: Moments) -> str | None:
     if moments.count < 2:
         return f"the {name} has {'one unit' if moments.count else 'no unit'}: no variance"
-    if not all(math.isfinite(value) for value in (*moments.means.values(), *moments.deviations.values())):
+    if not _finite(moments):
         return f"the {name} holds a value that is not finite"
     if _is_ratio(moments) and not moments.mean(DENOMINATOR):
         return f"the {name}'s denominator is zero"
@@ -151,6 +159,10 @@ def _relative(result: Any, method: str) -> Estimate:
 
 def _no_estimate(method: str, reason: str) -> Estimate:
     return Estimate(method, reason=reason)
+
+
+def _finite(moments: Moments) -> bool:
+    return all(math.isfinite(value) for value in (*moments.means.values(), *moments.deviations.values()))
 
 
 def _is_ratio(moments: Moments) -> bool:
