@@ -21,6 +21,7 @@ from deploy.local.warehouse_server.config import Limits, ServerConfig, passwords
 from deploy.local.warehouse_server.engine import Engine, EngineUnopenable
 from deploy.local.warehouse_server.exchange import Server
 from deploy.local.warehouse_server.metrics import ServerMetrics
+from deploy.local.warehouse_server.sessions import Sessions
 from deploy.local.warehouse_server.workers import Workers
 from schemas.errors import ConfigurationError, PartUnreachable
 
@@ -29,7 +30,7 @@ UNREACHABLE, MISCONFIGURED = 3, 2
 
 def bound_socket(host: str, port: int) -> socket.socket:
     """Raises PartUnreachable where the port is taken. Nobody can connect before it listens, which is after the engine is open."""
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
@@ -71,7 +72,8 @@ def serve(config: ServerConfig) -> None:
     registry = CollectorRegistry()
     metrics = ServerMetrics(registry)
     workers = Workers(config.limits, metrics)
-    server = Server(config, engine, workers, metrics, transit, _new_id)
+    sessions = Sessions(config.limits.sessions, metrics, workers.close_away)
+    server = Server(config, engine, workers, metrics, transit, sessions, _new_id)
     uvicorn.Server(
         uvicorn.Config(
             application(server, registry),
@@ -107,8 +109,8 @@ def _limit_options(command: click.Command) -> click.Command:
 def main(directory: Path, host: str, port: int, **limits: int) -> None:
     """Serve the ClickHouse engine over ClickHouse's HTTP interface.
 
-    Passwords come from TAILRACE_WAREHOUSE_SERVER_WRITER_PASSWORD (user tailrace) and TAILRACE_WAREHOUSE_SERVER_READER_PASSWORD (user
-    reader).
+    Passwords come from TAILRACE_WAREHOUSE_SERVER_WRITER_PASSWORD (user tailrace) and TAILRACE_WAREHOUSE_SERVER_READER_PASSWORD
+    (user reader).
     """
     try:
         serve(ServerConfig(directory, host, port, passwords_from_environment(os.environ), Limits(**limits)))

@@ -17,7 +17,7 @@ def authenticated(headers: Mapping[str, str], arguments: Mapping[str, str], pass
     if not user:
         raise refusal(
             REQUIRED_PASSWORD,
-            "Authentication is required: send a user and a password (basic authentication, or X-ClickHouse-User and X-ClickHouse-Key).",
+            "Authentication is required: send a user and a password, as basic authentication or as URL arguments.",
         )
     expected = passwords.get(user)
     matches = hmac.compare_digest(password.encode(), (expected or "\0").encode())

@@ -36,7 +36,7 @@ class Identity:
 
 
 class _Zlib:
-    """gzip and zlib; a body may be several of them, one after the other. zlib without its header (what some clients call deflate) too."""
+    """gzip and zlib; a body may be several of them, one after the other."""
 
     def __init__(self, window: int) -> None:
         self._window = window

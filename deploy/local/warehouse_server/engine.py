@@ -1,20 +1,22 @@
 """The ClickHouse engine inside this process. The only file that imports chdb.
 
-One process owns a directory. Every query has a connection of its own, opened for it and closed after it, so that no setting, database or
-temporary table of one request can be seen by another; a session's connection is the exception that its client asked for.
+One process owns a directory. Every query has a connection of its own, opened for it and closed after it, so that no setting,
+database or temporary table of one request can be seen by another; a session's connection is the exception that clients ask for.
 Not used here, and why: `send_insert` (reports rows as written that a DEFAULT refused), `send_query` (encodes every block as a
-document of its own, and says nothing of an empty result).
+document of its own, and gives nothing for an empty result).
 """
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import chdb
+from chdb.state.sqlitelike import Connection as EngineConnection
 
-from deploy.local.warehouse_server.errors import ServerError, from_engine
-from deploy.local.warehouse_server.query import Query, quoted, quoted_identifier
+from deploy.local.warehouse_server.config import READER
+from deploy.local.warehouse_server.errors import from_engine
+from deploy.local.warehouse_server.query import Query, quoted, quoted_identifier, set_statement
 
 
 class EngineUnopenable(Exception):  # noqa: N818 - says what is the case
@@ -35,16 +37,52 @@ class Connection:
     """One client's place in the engine: its settings, database, temporary tables. Not shared between threads at one time."""
 
     def __init__(self, path: str) -> None:
-        self._connection = _refusing(lambda: chdb.connect(path))
+        self._connection = _refusing(lambda: EngineConnection(path))
 
     def prepare(self, query: Query) -> None:
         """Set the database and every setting of the request. Raises ServerError for what the engine does not know."""
-        if query.database:
-            self.run(f"USE {quoted_identifier(query.database)}", query.default_format, {})
-        self.run(query.settings_statement(), query.default_format, {})
+        settings = {**query.base, **query.settings}
+        self._set(settings if query.read_only is None else {**settings, "readonly": query.read_only})
+        self.use(query.database)
+
+    def begin_session(self, query: Query) -> None:
+        """What stays for a session's life. Its reader can write in none of its requests."""
+        self._set({**query.base, "readonly": "2"} if query.user == READER else query.base)
+
+    def borrow(self, query: Query) -> Callable[[], None]:
+        """Set what one request of a session asks for; what comes back puts the session's own values in place again."""
+        asked = {name: value for name, value in query.settings.items() if name != "log_comment"}
+        former = self._settings(tuple(asked))
+        database = (
+            json.loads(self.run("SELECT currentDatabase()", "JSONCompactEachRow", {}).output)[0] if query.database else None
+        )
+        self._set(query.settings)
+        self.use(query.database)
+
+        def give_back() -> None:
+            self._set(former)
+            self.use(database)
+
+        return give_back
+
+    def use(self, database: str | None) -> None:
+        if database:
+            self.run(f"USE {quoted_identifier(database)}", "TabSeparated", {})
+
+    def _set(self, settings: Mapping[str, str]) -> None:
+        if settings:
+            self.run(set_statement(settings), "TabSeparated", {})
+
+    def _settings(self, names: Sequence[str]) -> dict[str, str]:
+        if not names:
+            return {}
+        listed = ", ".join(quoted(name) for name in names)
+        sql = f"SELECT name, value FROM system.settings WHERE name IN ({listed})"  # noqa: S608 - names are quoted, and checked
+        rows = self.run(sql, "JSONCompactEachRow", {}).output
+        return dict(json.loads(row) for row in rows.splitlines())
 
     def classify(self, sql: str) -> tuple[str, int]:
-        """The engine's own word for what the text would do (READ_ONLY, MUTATING, CONTROL, UNKNOWN …), and how many statements it is."""
+        """The engine's own word for what the text would do (READ_ONLY, MUTATING, CONTROL …), and how many statements it is."""
         report = self._connection._conn.classify_query(sql)  # noqa: SLF001 - the binding offers it nowhere else
         return report["query_class"].name, report["statement_count"]
 
@@ -62,11 +100,18 @@ class Engine:
     def __init__(self, directory: Path, server_memory_bytes: int) -> None:
         self._path = str(directory)
         try:
-            self._root = chdb.connect(f"{self._path}?max_server_memory_usage={server_memory_bytes}")
+            self._root = EngineConnection(f"{self._path}?max_server_memory_usage={server_memory_bytes}")
+            self._close_the_file_system(directory)
         except RuntimeError as refused:
             raise EngineUnopenable(str(refused)) from refused
         described = self._root.query("SELECT version(), timezone()", "TabSeparated").bytes().decode()
         self.version, self.timezone = described.strip().split("\t")
+
+    def _close_the_file_system(self, directory: Path) -> None:
+        """Make `default` a plain database: as chDB opens it, every path of the machine names a table in it."""
+        kept = (directory / "metadata" / "default.sql").exists()
+        self._root.query("DETACH DATABASE default")
+        self._root.query("ATTACH DATABASE default" if kept else "CREATE DATABASE default ENGINE = Atomic")
 
     def connect(self) -> Connection:
         return Connection(self._path)
@@ -75,11 +120,8 @@ class Engine:
         """Stop the query whose text holds `tag`, if it still runs."""
         connection = self.connect()
         try:
-            found = connection.run(
-                f"SELECT query_id FROM system.processes WHERE position(query, {quoted(tag)}) > 0 AND query_id != queryID()",
-                "TabSeparated",
-                {},
-            )
+            named = f"position(query, {quoted(tag)}) > 0 AND query_id != queryID()"
+            found = connection.run(f"SELECT query_id FROM system.processes WHERE {named}", "TabSeparated", {})  # noqa: S608 - quoted
             for query_id in found.output.decode().split():
                 connection.run(f"KILL QUERY WHERE query_id = {quoted(query_id)} ASYNC", "TabSeparated", {})
         finally:
@@ -112,10 +154,8 @@ def _figures(result: _Result) -> dict[str, int]:
 
 
 def _refusing(call: Callable[[], Any]) -> Any:
-    """`call`'s result; the engine's exceptions as ServerError."""
+    """`call`'s result; the engine's exceptions as ServerError. chdb.ChdbError is a RuntimeError."""
     try:
         return call()
     except RuntimeError as refused:
-        raise from_engine(str(refused)) from refused
-    except chdb.ChdbError as refused:
         raise from_engine(str(refused)) from refused

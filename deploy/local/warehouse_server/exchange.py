@@ -2,10 +2,13 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from uuid import UUID
 
 from starlette.requests import Request
@@ -21,13 +24,16 @@ from deploy.local.warehouse_server.errors import ServerError
 from deploy.local.warehouse_server.metrics import ServerMetrics
 from deploy.local.warehouse_server.query import Query, query_of, summary
 from deploy.local.warehouse_server.refusals import refuse
-from deploy.local.warehouse_server.result_pipe import ResultPipe
-from deploy.local.warehouse_server.run import run_insert, run_plain
+from deploy.local.warehouse_server.result_pipe import READ_BYTES, ResultPipe
+from deploy.local.warehouse_server.run import Place, run_insert, run_plain
+from deploy.local.warehouse_server.sessions import Sessions
 from deploy.local.warehouse_server.statement import DataInsert, Plain
 from deploy.local.warehouse_server.workers import Workers
 
 BUFFERED_BYTES = 1 << 20
 """An answer's first bytes are held back until so many are there: an error before that still has a status of its own."""
+GATHERED_IN_MEMORY_BYTES = 16 << 20
+"""Of an answer that its client wants whole; what is more goes to a file."""
 CANCEL_INTERVAL_SECONDS = 0.2
 
 
@@ -41,6 +47,7 @@ class Server:
     metrics: ServerMetrics
     transit: Path
     """Where bodies and pipes live for as long as their requests."""
+    sessions: Sessions
     new_id: Callable[[], UUID]
 
 
@@ -67,42 +74,51 @@ class Exchange:
             self.answer.encoding = chosen(headers.get("accept-encoding", ""))
         transit = self.server.transit / str(self.server.new_id())
         try:
-            await self._run_statement(query, await self._statement(arguments.get("query", ""), transit), transit)
+            statement = await self._statement(user, arguments.get("query", ""), transit)
+            await self._run_statement(query, statement, transit)
         finally:
             transit.unlink(missing_ok=True)
 
-    async def _statement(self, url_query: str, spool: Path) -> Statement:
+    async def _statement(self, user: str, url_query: str, spool: Path) -> Statement:
         chunks = decoded(
             self.receive, decoder(self.request.headers.get("content-encoding", "")), self.server.config.limits.body_bytes
         )
         statement = await read_statement(url_query, chunks, spool)
-        refuse(statement.head)
+        try:
+            refuse(statement.head, user)
+        except ServerError:
+            self.server.metrics.rejected.labels("refused_statement").inc()
+            raise
         return statement
 
     async def _run_statement(self, query: Query, statement: Statement, transit: Path) -> None:
-        parsed = statement.parsed
-        if isinstance(parsed, DataInsert):
-            self.kind = "insert"
-            outcome = await self.server.workers.start(partial(run_insert, self.server.engine, query, parsed, transit))
-            await self.answer.whole(b"", _about(outcome, query.default_format))
-        else:
-            self.kind = "read"
-            await self._run_plain(query, parsed, transit)
-
-    async def _run_plain(self, query: Query, statement: Plain, transit: Path) -> None:
-        pipe = ResultPipe(transit)
+        session = self.server.sessions.enter(query, time.monotonic())
+        place = Place(self.server.engine, session)
         try:
-            job = self.server.workers.start(partial(run_plain, self.server.engine, query, statement, transit, self._abandoned))
+            if isinstance(statement.parsed, DataInsert):
+                self.kind = "insert"
+                outcome = await self.server.workers.start(partial(run_insert, place, query, statement.parsed, transit))
+                await self.answer.whole(b"", _about(outcome, query.default_format))
+            else:
+                self.kind = "read"
+                await self._run_plain(place, query, statement.parsed, transit)
+        finally:
+            if session is not None:
+                self.server.sessions.leave(session, query, time.monotonic())
+
+    async def _run_plain(self, place: Place, query: Query, statement: Plain, transit: Path) -> None:
+        with closing(ResultPipe(transit)) as pipe:
+            job = self.server.workers.start(partial(run_plain, place, query, statement, transit, self._abandoned))
             job.add_done_callback(lambda _: pipe.finish())
             watch = asyncio.create_task(self._cancel_when_left(job, str(transit)))
+            format_name = statement.format or query.default_format
             try:
-                await self._pass_on(pipe, job, statement.format or query.default_format, query)
+                await (self._gather(pipe, job, format_name) if query.waits_for_end else self._pass_on(pipe, job, format_name))
             finally:
                 watch.cancel()
-        finally:
-            pipe.close()
 
-    async def _pass_on(self, pipe: ResultPipe, job: asyncio.Future[Outcome], format_name: str, query: Query) -> None:
+    async def _pass_on(self, pipe: ResultPipe, job: asyncio.Future[Outcome], format_name: str) -> None:
+        """The result as it comes."""
         first, ended = await pipe.read_up_to(BUFFERED_BYTES)
         if ended:
             outcome = await job
@@ -119,6 +135,22 @@ class Exchange:
             self.failed = True
             await self.answer.break_stream(error)
         else:
+            await self.answer.end_stream()
+
+    async def _gather(self, pipe: ResultPipe, job: asyncio.Future[Outcome], format_name: str) -> None:
+        """The result once it is whole: an error at its very end still has a status of its own."""
+        with SpooledTemporaryFile(GATHERED_IN_MEMORY_BYTES, dir=str(self.server.transit)) as gathered:
+            while part := await pipe.read():
+                await asyncio.to_thread(gathered.write, part)
+            outcome = await job
+            if gathered.tell() <= BUFFERED_BYTES:
+                gathered.seek(0)
+                await self.answer.whole(gathered.read() or outcome.output, _about(outcome, format_name))
+                return
+            gathered.seek(0)
+            await self.answer.begin_stream(_about(outcome, format_name))
+            while part := await asyncio.to_thread(gathered.read, READ_BYTES):
+                await self.answer.stream(part)
             await self.answer.end_stream()
 
     async def _cancel_when_left(self, job: asyncio.Future[Outcome], tag: str) -> None:

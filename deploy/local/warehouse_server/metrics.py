@@ -28,7 +28,7 @@ class ServerMetrics:
         )
         self.rejected = Counter(
             "tailrace_warehouse_server_rejected_total",
-            "Requests turned away. reason: too_many_queries, too_many_sessions, authentication, refused_statement, body_too_large.",
+            "Requests turned away. reason: too_many_queries, too_many_sessions, refused_statement.",
             ("reason",),
             registry=registry,
         )

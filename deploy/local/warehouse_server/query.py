@@ -14,12 +14,13 @@ from deploy.local.warehouse_server.errors import (
     refusal,
 )
 
-_TRANSPORT = frozenset(
-    "query database default_format user password quota_key query_id session_id session_timeout session_check close_session role "
-    "wait_end_of_query buffer_size send_progress_in_http_headers http_headers_progress_interval_ms enable_http_compression "
-    "http_zlib_compression_level compress decompress client_protocol_version stacktrace add_http_cors_header "
-    "cancel_http_readonly_queries_on_client_close".split()
+_TRANSPORT_NAMES = (
+    "add_http_cors_header buffer_size cancel_http_readonly_queries_on_client_close client_protocol_version "
+    "close_session compress database decompress default_format enable_http_compression "
+    "http_headers_progress_interval_ms http_zlib_compression_level password query query_id quota_key role "
+    "send_progress_in_http_headers session_check session_id session_timeout stacktrace user wait_end_of_query"
 )
+_TRANSPORT = frozenset(_TRANSPORT_NAMES.split())
 """URL arguments that the HTTP edge answers for itself; every other one is a setting of the query."""
 
 LIMITING = {"max_execution_time": "execution_seconds", "max_memory_usage": "query_memory_bytes"}
@@ -39,19 +40,22 @@ class Query:
     query_id: str
     database: str | None
     default_format: str
-    settings: tuple[tuple[str, str], ...]
-    """Every setting of the request, the server's limits first."""
+    base: Mapping[str, str]
+    """What every connection begins with: the server's limits, and the defaults of ClickHouse's server."""
+    settings: Mapping[str, str]
+    """The settings of this request; they go before `base`."""
     parameters: Mapping[str, str]
-    read_only: bool
+    read_only: str | None
+    """The level of `readonly` under which the engine runs it; None for what may write."""
     waits_for_end: bool
     compresses: bool
     session_id: str | None
     session_seconds: str
     session_must_exist: bool
 
-    def settings_statement(self) -> str:
-        assignments = ", ".join(f"{name} = {quoted(value)}" for name, value in self.settings)
-        return f"SET {assignments}"
+
+def set_statement(settings: Mapping[str, str]) -> str:
+    return "SET " + ", ".join(f"{name} = {quoted(value)}" for name, value in settings.items())
 
 
 def quoted(value: str) -> str:
@@ -73,36 +77,37 @@ def query_of(
         if _on(arguments.get(name, "0")):
             raise refusal(
                 NOT_IMPLEMENTED,
-                f"{name}=1 is ClickHouse's native block compression, which this server does not speak: use Content-Encoding and Accept-Encoding with enable_http_compression=1.",
+                f"{name}=1 is ClickHouse's native block compression, which this server does not speak: "
+                "use Content-Encoding, and Accept-Encoding with enable_http_compression=1.",
             )
     given = {name: value for name, value in arguments.items() if name not in _TRANSPORT and not name.startswith("param_")}
     if unknown := [name for name in given if not _SETTING_NAME.fullmatch(name)]:
         raise refusal(UNKNOWN_SETTING, f"Unknown setting {unknown[0]!r}")
+    if given.get("dialect", "clickhouse").lower() != "clickhouse":
+        raise refusal(
+            NOT_IMPLEMENTED,
+            "The embedded warehouse does not do the setting dialect: statements are checked as ClickHouse's own SQL.",
+        )
+    if user == READER:
+        for name, limit in LIMITING.items():
+            _refuse_above(name, given.get(name), getattr(limits, limit))
     read_only = user == READER or method in {"GET", "HEAD"}
     return Query(
         user=user,
         query_id=query_id,
         database=arguments.get("database") or headers.get("x-clickhouse-database") or None,
         default_format=headers.get("x-clickhouse-format") or arguments.get("default_format") or "TabSeparated",
-        settings=_settings(given, limits, user, query_id) + (_read_only(given) if read_only else ()),
+        base=_UNIVERSAL | {name: str(getattr(limits, limit)) for name, limit in LIMITING.items()},
+        settings={"log_comment": query_id}
+        | {name: value for name, value in given.items() if name != "readonly" or not read_only},
         parameters={name.removeprefix("param_"): value for name, value in arguments.items() if name.startswith("param_")},
-        read_only=read_only,
+        read_only=_read_only_level(given) if read_only else None,
         waits_for_end=_on(arguments.get("wait_end_of_query", "0")),
         compresses=_on(arguments.get("enable_http_compression", "0")),
         session_id=arguments.get("session_id") or None,
         session_seconds=arguments.get("session_timeout", "60"),
         session_must_exist=_on(arguments.get("session_check", "0")),
     )
-
-
-def _settings(given: Mapping[str, str], limits: Limits, user: str, query_id: str) -> tuple[tuple[str, str], ...]:
-    ceilings = {name: int(getattr(limits, limit)) for name, limit in LIMITING.items()}
-    if user == READER:
-        for name, ceiling in ceilings.items():
-            _refuse_above(name, given.get(name), ceiling)
-    defaults = {name: str(ceiling) for name, ceiling in ceilings.items()}
-    asked = {name: value for name, value in given.items() if name != "readonly" or user != READER}
-    return tuple({**_UNIVERSAL, **defaults, "log_comment": query_id, **asked}.items())
 
 
 def _refuse_above(name: str, value: str | None, ceiling: int) -> None:
@@ -113,11 +118,11 @@ def _refuse_above(name: str, value: str | None, ceiling: int) -> None:
         raise refusal(SETTING_CONSTRAINT_VIOLATION, f"Setting {name} shouldn't be greater than {ceiling}")
 
 
-def _read_only(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _read_only_level(given: Mapping[str, str]) -> str:
     level = given.get("readonly", "2")
     if level not in {"1", "2"}:
         raise refusal(READONLY, "Cannot modify 'readonly' setting in readonly mode.")
-    return (("readonly", level),)
+    return level
 
 
 def _on(value: str) -> bool:

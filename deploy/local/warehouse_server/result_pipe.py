@@ -43,7 +43,8 @@ class ResultPipe:
 
     async def read_up_to(self, size: int) -> tuple[bytes, bool]:
         """The first bytes, at least `size` of them unless the result ends before; and whether it has ended."""
-        parts, held = [], 0
+        parts: list[bytes] = []
+        held = 0
         while held < size:
             part = await self.read()
             if not part:

@@ -3,33 +3,62 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.warehouse_server.engine import Connection, Engine, Outcome
-from deploy.local.warehouse_server.errors import QUERY_WAS_CANCELLED, SYNTAX_ERROR, refusal
+from deploy.local.warehouse_server.errors import QUERY_WAS_CANCELLED, READONLY, SYNTAX_ERROR, ServerError, refusal
 from deploy.local.warehouse_server.query import Query
+from deploy.local.warehouse_server.sessions import Session
 from deploy.local.warehouse_server.statement import DataInsert, Plain
 
-
-@contextmanager
-def prepared(engine: Engine, query: Query) -> Iterator[Connection]:
-    """A connection that is set as the request says."""
-    connection = engine.connect()
-    try:
-        connection.prepare(query)
-        yield connection
-    finally:
-        connection.close()
+READING, WRITING = "READ_ONLY", "MUTATING"
+"""The engine's own classes of statements that matter here."""
 
 
-def run_insert(engine: Engine, query: Query, insert: DataInsert, data: Path) -> Outcome:
-    with prepared(engine, query) as connection:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a request runs: on a connection of its own, or on its session's."""
+
+    engine: Engine
+    session: Session | None
+
+    @contextmanager
+    def prepared(self, query: Query) -> Iterator[Connection]:
+        """A connection that is set as the request says, and as it was before when the request is done."""
+        if self.session is not None:
+            connection = self._sessions_connection(self.session, query)
+            give_back = connection.borrow(query)
+            try:
+                yield connection
+            finally:
+                give_back()
+            return
+        connection = self.engine.connect()
+        try:
+            connection.prepare(query)
+            yield connection
+        finally:
+            connection.close()
+
+    def _sessions_connection(self, session: Session, query: Query) -> Connection:
+        if session.connection is None:
+            connection = self.engine.connect()
+            connection.begin_session(query)
+            session.connection = connection
+        return session.connection
+
+
+def run_insert(place: Place, query: Query, insert: DataInsert, data: Path) -> Outcome:
+    if query.read_only is not None and place.session is not None:
+        raise _read_only(query)
+    with place.prepared(query) as connection:
         return connection.run(insert.from_file(str(data)), query.default_format, query.parameters)
 
 
-def run_plain(engine: Engine, query: Query, statement: Plain, pipe: Path, abandoned: threading.Event) -> Outcome:
+def run_plain(place: Place, query: Query, statement: Plain, pipe: Path, abandoned: threading.Event) -> Outcome:
     """The result goes into `pipe` where the statement reads, and into the outcome where it does anything else."""
-    with prepared(engine, query) as connection:
+    with place.prepared(query) as connection:
         if abandoned.is_set():
             raise refusal(QUERY_WAS_CANCELLED, "The client left before its query began.")
         text = statement.as_it_stands()
@@ -39,6 +68,13 @@ def run_plain(engine: Engine, query: Query, statement: Plain, pipe: Path, abando
                 SYNTAX_ERROR,
                 f"Syntax error (Multi-statements are not allowed): the request holds {count} statements; send one a request.",
             )
-        if kind == "READ_ONLY":
+        if kind == READING:
             text = statement.into_file(str(pipe))
+        elif kind == WRITING and query.read_only is not None and place.session is not None:
+            raise _read_only(query)
         return connection.run(text, query.default_format, query.parameters)
+
+
+def _read_only(query: Query) -> ServerError:
+    """For sessions, whose connection cannot be set read-only for one request; elsewhere the engine says it."""
+    return refusal(READONLY, f"{query.user}: Cannot execute query in readonly mode.")

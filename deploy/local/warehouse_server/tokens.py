@@ -37,7 +37,10 @@ class Token:
         return self.text.lower() if self.kind in (Kind.WORD, Kind.QUOTED) else ""
 
 
-_SKIPPED = rb"(?:[\s\x00]|\xc2\xa0|\xe2\x80[\x80-\x8b\xa8\xa9\xaf]|\xe3\x80\x80|\xef\xbb\xbf|--[^\n]*|\xe2\x88\x92\xe2\x88\x92[^\n]*|\#[ !][^\n]*|/\*.*?(?:\*/|\Z))+"
+_SKIPPED = (
+    rb"(?:[\s\x00]|\xc2\xa0|\xe2\x80[\x80-\x8b\xa8\xa9\xaf]|\xe3\x80\x80|\xef\xbb\xbf"
+    rb"|--[^\n]*|\xe2\x88\x92\xe2\x88\x92[^\n]*|\#[ !][^\n]*|/\*.*?(?:\*/|\Z))+"
+)
 _TOKEN = re.compile(
     rb"(?P<skipped>" + _SKIPPED + rb")"
     rb"|(?P<word>[A-Za-z_][A-Za-z0-9_$]*)"
@@ -55,14 +58,14 @@ _ESCAPED = re.compile(r"\\x([0-9A-Fa-f]{2})|\\(.)|(``|\"\")", re.DOTALL)
 def tokens(text: bytes) -> Iterator[Token]:
     """Every token of `text`, lazily: a reader that has seen enough stops without looking at what follows."""
     for match in _TOKEN.finditer(text):
-        kind = _KINDS.get(match.lastgroup if match.lastgroup != "tag" else "string")
+        kind = _KINDS.get(match.lastgroup or "")
         if kind is not None:
             raw = match.group().decode("utf-8", "surrogateescape")
             yield Token(kind, unquoted(raw) if kind is Kind.QUOTED else raw, match.start(), match.end())
 
 
 def unquoted(identifier: str) -> str:
-    """What a quoted identifier names: `Kaf\\x6ba` in backticks is Kafka."""
+    r"""What a quoted identifier names: `Kaf\x6ba` in backticks is Kafka."""
     return _ESCAPED.sub(_unescaped, identifier[1:-1])
 
 

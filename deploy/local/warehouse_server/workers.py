@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from deploy.local.warehouse_server.config import Limits
+from deploy.local.warehouse_server.engine import Connection
 from deploy.local.warehouse_server.errors import TOO_MANY_SIMULTANEOUS_QUERIES, refusal
 from deploy.local.warehouse_server.metrics import ServerMetrics
 
@@ -28,7 +29,8 @@ class Workers:
             self._metrics.rejected.labels("too_many_queries").inc()
             raise refusal(
                 TOO_MANY_SIMULTANEOUS_QUERIES,
-                f"Too many simultaneous queries: {self._running_max} run and {self._admitted_max - self._running_max} wait, which is this server's limit.",
+                f"Too many simultaneous queries: {self._running_max} run and {self._admitted_max - self._running_max} wait, "
+                "which is this server's limit.",
             )
         self._count(1)
         future = asyncio.get_running_loop().run_in_executor(self._threads, job)
@@ -39,6 +41,10 @@ class Workers:
         self._admitted += change
         self._metrics.running.set(min(self._admitted, self._running_max))
         self._metrics.waiting.set(max(0, self._admitted - self._running_max))
+
+    def close_away(self, connection: Connection) -> None:
+        """Close a connection in a thread."""
+        self._threads.submit(connection.close)
 
     def close(self) -> None:
         """Wait for the queries that run; those that wait are not begun."""
