@@ -84,6 +84,12 @@ class ClickHouseWriter:
         named = {f"param_{name}": value for name, value in (parameters or {}).items()}
         return self._post(statement, b"", {"wait_end_of_query": "1", **named})
 
+    def columns(self, table: str) -> dict[str, str]:
+        """Types by column name, empty where there is no such table."""
+        statement = "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
+        answer = self.query(statement + " FORMAT TabSeparatedRaw", {"table": table})
+        return dict(line.split("\t", 1) for line in answer.decode().splitlines())
+
     def close(self) -> None:
         self._pool.close()
 

@@ -5,17 +5,17 @@ leaves by an exception, and then nothing is known: the partition must be owned a
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from schemas.codec import Codec
 from schemas.contracts import contract
 from schemas.envelope import Source
 from schemas.events import DeadLetter
-from schemas.tables import TABLE_OF_RECORD, Column
+from schemas.tables import TABLE_OF_RECORD
 from stream_processors.warehouse.batch import Batch
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
-from stream_processors.warehouse.dead_letters import reject, search
-from stream_processors.warehouse.errors import Refused, WarehouseBehind
+from stream_processors.warehouse.dead_letters import Trial, reject, search
+from stream_processors.warehouse.errors import PartUnreachable, Refused, WarehouseBehind
 from stream_processors.warehouse.metrics import SinkMetrics
 from stream_processors.warehouse.ownership import DeadLetterTopic, write_comment
 from stream_processors.warehouse.records import Message, Ownership, Rejection
@@ -36,12 +36,12 @@ class Delivery:
         writer: ClickHouseWriter,
         schemas: WriterSchemas,
         dead_letters: DeadLetterTopic,
-        tables: Mapping[str, Mapping[str, Column]],
         metrics: SinkMetrics,
         new_sync: Callable[[], bytes],
     ) -> None:
         self._writer, self._schemas, self._topic = writer, schemas, dead_letters
-        self._tables, self._metrics, self._new_sync = tables, metrics, new_sync
+        self._metrics, self._new_sync = metrics, new_sync
+        self._columns = {table: self._columns_of(table) for table in TABLE_OF_RECORD.values()}
         self.rows = self.dead_letters = 0
         self._letter_codec = Codec(DeadLetter)
         self._letter_writer = make_writer(0, contract("DeadLetter").newest.schema)
@@ -74,24 +74,35 @@ class Delivery:
             return None, _all(group, "unknown_schema", f"the registry knows no Avro record under the id {group.schema_id}")
         if writer.record != record:
             return None, _all(group, "wrong_type", f"a {writer.record}, in a topic of {record}")
-        self._refuse_newer(writer, record)
+        table = TABLE_OF_RECORD[record]
+        self._refuse_newer(writer, table)
         if not look_first:
             return writer, []
-        return writer, search(group.messages, writer, self._trial(writer, record, ownership))
+        return writer, search(group.messages, writer, self._trial(writer, table, ownership))
 
-    def _refuse_newer(self, writer: Writer, record: str) -> None:
-        table = TABLE_OF_RECORD[record]
-        missing = [name for name in writer.columns if name not in self._tables[table]]
-        if missing:
-            columns = ", ".join(missing)
+    def _refuse_newer(self, writer: Writer, table: str) -> None:
+        """A field without a column waits for its migration; the table is looked at again before it is believed to lack it."""
+        if not self._lacking(writer, table):
+            return
+        self._columns[table] = self._columns_of(table)
+        if lacking := self._lacking(writer, table):
+            columns = ", ".join(lacking)
             raise WarehouseBehind(
                 f"schema {writer.schema_id} has {columns}, which {table} lacks: add a migration, run `tailrace up`"
             )
 
-    def _trial(self, writer: Writer, record: str, ownership: Ownership) -> Callable[[Sequence[Message]], str | None]:
+    def _lacking(self, writer: Writer, table: str) -> list[str]:
+        return [name for name in writer.columns if name not in self._columns[table]]
+
+    def _columns_of(self, table: str) -> dict[str, str]:
+        columns = self._writer.columns(table)
+        if not columns:
+            raise PartUnreachable(f"the table {table}", "the warehouse", "`tailrace up` creates it")
+        return columns
+
+    def _trial(self, writer: Writer, table: str, ownership: Ownership) -> Trial:
         """The engine's opinion of some records: parsed into the column types, kept nowhere."""
-        columns = self._tables[TABLE_OF_RECORD[record]]
-        structure = ", ".join(f"{name} {columns[name].type}" for name in writer.columns)
+        structure = ", ".join(f"{name} {self._columns[table][name]}" for name in writer.columns)
         target = "FUNCTION null('" + structure.replace("'", "\\'") + "')"
 
         def engine_says(messages: Sequence[Message]) -> str | None:

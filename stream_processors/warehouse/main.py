@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, start_http_server
 
 from schemas.errors import PartUnreachable
-from schemas.tables import TABLE_OF_RECORD, load_tables
+from schemas.tables import TABLE_OF_RECORD
 from schemas.topics import DEAD_LETTERS, TOPICS, Topic, topic_name
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.config import SinkConfig
@@ -54,7 +54,7 @@ class Sink:
             letters = DeadLetterTopic(config.kafka_bootstrap, topic_name(config.topic_prefix, DEAD_LETTERS), config.kafka_options)
             self._source = KafkaSource(config.kafka_bootstrap, config.group, list(routes), config.kafka_options)
             parts.callback(self._source.close)
-            self._delivery = Delivery(writer, schemas, letters, load_tables(), metrics, lambda: secrets.token_bytes(SYNC_BYTES))
+            self._delivery = Delivery(writer, schemas, letters, metrics, lambda: secrets.token_bytes(SYNC_BYTES))
             spread = random.Random().random  # noqa: S311 - keeps retries apart, decides nothing
             keeper = OwnershipKeeper(self._source, writer, letters, metrics)
             self._worker = Worker(self._source, keeper, self._delivery, routes, config.limits, metrics, time.monotonic, spread)

@@ -83,21 +83,13 @@ class OwnershipKeeper:
 
     def own(self, place: Place, table: str) -> Ownership:
         topic_id = self.group.topic_id(place.topic)
-        owner = self._fence(topic_id, place)
+        owner = fence(self.writer, topic_id, place)
         self._drain(write_comment(topic_id, place))
         return self._reconcile(topic_id, owner, place, table)
 
     def still_there(self, ownership: Ownership) -> bool:
         """Whether the topic is still the one that was owned: it is fetched by name, and may have been made anew."""
         return self.group.topic_id(ownership.place.topic) == ownership.topic_id
-
-    def _fence(self, topic_id: UUID, place: Place) -> bytes:
-        """Never the same owner twice, whatever the answer was: a late copy of an old write must not let anyone in."""
-        owner = secrets.token_bytes(OWNER_BYTES)
-        key = fence_key(topic_id, place.partition)
-        statement = f"INSERT INTO ingest_fence (key, owner) VALUES (unhex('{key.hex()}'), unhex('{owner.hex()}'))"  # noqa: S608 - hex of our own
-        self.writer.command(statement, "tailrace fence")
-        return owner
 
     def _drain(self, comment: str) -> None:
         started, killed = time.monotonic(), False
@@ -131,6 +123,18 @@ class OwnershipKeeper:
         if committed[0] < first:
             self.metrics.expired(place, first - committed[0])
         return max(first, committed[0])
+
+
+def fence(writer: ClickHouseWriter, topic_id: UUID, place: Place) -> bytes:
+    """Make a fresh owner the only one whose inserts are taken.
+
+    Never the same owner twice, whatever the answer was: a late copy of an old write must not let anyone in.
+    """
+    owner = secrets.token_bytes(OWNER_BYTES)
+    key = fence_key(topic_id, place.partition)
+    statement = f"INSERT INTO ingest_fence (key, owner) VALUES (unhex('{key.hex()}'), unhex('{owner.hex()}'))"  # noqa: S608 - hex of our own
+    writer.command(statement, "tailrace fence")
+    return owner
 
 
 def write_comment(topic_id: UUID, place: Place) -> str:
