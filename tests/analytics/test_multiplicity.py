@@ -1,13 +1,14 @@
 """Holm's correction, against statsmodels' own."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
 from analytics.statistics.multiplicity import adjust
 
 
+@settings(max_examples=25)  # statsmodels takes a tenth of a second for each
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_the_correction_is_holms(p_values: list[float]) -> None:
     adjusted = adjust(dict(enumerate(p_values)))

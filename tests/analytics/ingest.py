@@ -1,0 +1,58 @@
+"""Rows in the real warehouse without a broker: events go in as the sink puts them, enveloped, under a fence of the test's own."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from io import BytesIO
+from urllib.parse import urlencode
+from uuid import UUID
+
+import fastavro
+import urllib3
+
+from schemas.contracts import contract
+from schemas.envelope import FIELD, Source, enveloped_schema, fence_key, pack_position
+from schemas.events import Record
+from schemas.tables import TABLE_OF_RECORD
+
+KAFKA_TIME_MS = 1_790_000_000_000
+
+
+class Ingest:
+    """Writes records into the raw tables. Every call takes the next offsets of one partition of a topic that exists here only."""
+
+    def __init__(self, url: str) -> None:
+        parts = urllib3.util.parse_url(url)
+        self._pool = urllib3.PoolManager(headers=urllib3.make_headers(basic_auth=parts.auth or "default:"))
+        self._url = f"{parts.scheme}://{parts.host}:{parts.port}/"
+        self._database = (parts.path or "/default").strip("/")
+        self._topic_id, self._owner = UUID(bytes=os.urandom(16)), os.urandom(16)
+        self._next_offset = 0
+        key = fence_key(self._topic_id, 0)
+        self._post(f"INSERT INTO ingest_fence VALUES (unhex('{key.hex()}'), unhex('{self._owner.hex()}'))")
+
+    def write(self, records: Sequence[Record], first_offset: int | None = None) -> int:
+        """Inserts `records`, all of one type, from `first_offset` on, or at the next ones. Returns the first one's offset."""
+        start = self._next_offset if first_offset is None else first_offset
+        self._next_offset = max(self._next_offset, start + len(records))
+        record = type(records[0]).__name__
+        writer = contract(record).newest.schema
+        head = Source(self._owner, self._topic_id, 0, 1, "live").head()
+        rows = [
+            {FIELD: head + pack_position(offset, KAFKA_TIME_MS + offset), **dataclasses.asdict(row)}
+            for offset, row in enumerate(records, start)
+        ]
+        body = BytesIO()
+        fastavro.writer(body, fastavro.parse_schema(enveloped_schema(writer)), rows, sync_interval=1 << 30)
+        columns = ", ".join([FIELD, *(field["name"] for field in writer["fields"])])
+        self._post(f"INSERT INTO {TABLE_OF_RECORD[record]} ({columns}) FORMAT Avro", body.getvalue())
+        return start
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def _post(self, sql: str, body: bytes = b"") -> None:
+        fields = {"query": sql, "database": self._database}
+        url = f"{self._url}?{urlencode(fields)}"
+        answer = self._pool.request("POST", url, body=body, timeout=60, retries=False)
+        assert answer.status == 200, answer.data.decode(errors="replace")
