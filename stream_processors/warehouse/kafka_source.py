@@ -40,7 +40,7 @@ class KafkaSource:
         client: ClientOptions = {"bootstrap.servers": bootstrap, "log_level": 3, **options}
         self._admin = AdminClient(client)
         self._refuse_unready_topics()
-        self._consumer = Consumer(_consumer_options(client, group))
+        self._consumer = Consumer(consumer_options(client, group))
         self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     def consume(self, timeout_s: float) -> Iterator[KafkaMessage]:
@@ -179,7 +179,7 @@ def _committed(position: TopicPartition) -> tuple[int, UUID] | None:
         return None  # committed by another program, for who knows which topic: the log's start is always right
 
 
-def _consumer_options(client: ClientOptions, group: str) -> ClientOptions:
+def consumer_options(client: ClientOptions, group: str) -> ClientOptions:
     protocol = client.get("group.protocol", "consumer")
     classic: ClientOptions = {"partition.assignment.strategy": "cooperative-sticky"}
     return {
