@@ -30,12 +30,20 @@ class Account:
         self.topic = topic
         self._delivered = 0
         self._dropped: Counter[str] = Counter()
+        self._details: dict[str, str] = {}
         self._exposed: Counter[tuple[ExperimentId, str]] = Counter()
         self._lock = threading.Lock()
 
-    def lose(self, reason: str, events: int = 1) -> None:
+    def lose(self, reason: str, *, detail: str = "") -> None:
         with self._lock:
-            self._dropped[reason] += events
+            self._dropped[reason] += 1
+            if detail:
+                self._details[reason] = detail
+
+    def detail(self, reason: str) -> str:
+        """What was said of the last loss for `reason`."""
+        with self._lock:
+            return self._details.get(reason, "")
 
     def deliver(self) -> None:
         self._delivered += 1

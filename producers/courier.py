@@ -11,13 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 from producers.accounts import TopicSummary
 from producers.config import EmitterLimits
 from producers.errors import Loss, RecordRefused, SchemaUnavailable
-from producers.outbox import EVENT_TYPES, Numbered, Outbox, Route
+from producers.outbox import EVENT_TYPES, Numbered, Outbox
 from producers.schema_ids import SchemaIds
 from producers.transport import OutboundRecord, Transport
 from schemas.codec import Codec
@@ -25,6 +24,9 @@ from schemas.events import Micros, ProducerCheckpoint
 from schemas.topics import PRODUCER_CHECKPOINTS, topic_name
 
 logger = logging.getLogger(__name__)
+
+TOPICS = (*(topic for _, topic in EVENT_TYPES), PRODUCER_CHECKPOINTS)
+"""The topics that an emitter writes to."""
 
 BATCH_EVENTS_MAX = 64
 """Between two batches the interpreter's lock is let go: encoding a batch is what a request may have to wait for, about 2 ms."""
@@ -67,9 +69,7 @@ class Courier:
         self._limits, self._now_us = limits, now_us
         self._codecs: dict[type[object], Codec[Any]] = {kind: Codec(kind) for kind, _ in EVENT_TYPES}
         self._checkpoint_codec = Codec(ProducerCheckpoint)
-        self._names = {
-            topic.name: topic_name(prefix, topic) for topic in (*(topic for _, topic in EVENT_TYPES), PRODUCER_CHECKPOINTS)
-        }
+        self._names = {topic.name: topic_name(prefix, topic) for topic in TOPICS}
         self._accounts = {self._names[route.account.topic]: route.account for route in outbox.routes}
         self._ids: dict[str, int] = {}
         self._closing = threading.Event()
@@ -97,7 +97,8 @@ class Courier:
 
     def _run(self) -> None:
         self._find_schema_ids()
-        next_checkpoint = next_report = time.monotonic()
+        next_report = time.monotonic()
+        next_checkpoint = next_report + self._limits.checkpoint_interval_s
         while not self._closing.is_set():
             self._guarded(self._send_batch)
             if (now := time.monotonic()) >= next_checkpoint:
@@ -120,22 +121,27 @@ class Courier:
             self._closing.wait(FULL_WAIT_S)
 
     def _find_schema_ids(self) -> None:
-        topics = (*(topic for _, topic in EVENT_TYPES), PRODUCER_CHECKPOINTS)
-        for attempt in count():
-            try:
-                self._ids = {topic.name: self._lookup(topic) for topic in topics}
-            except SchemaUnavailable as error:
-                self.counters.lookup_failures += 1
-                self._report_lookup(attempt, error)
-                self._report_losses()
-            else:
-                return
-            if self._closing.wait(min(LOOKUP_BACKOFF_MIN_S * 2**attempt, LOOKUP_BACKOFF_MAX_S)):
-                return
+        """Keep asking, also while closing: a process that emits and ends at once has events to send."""
+        backoff_s = LOOKUP_BACKOFF_MIN_S
+        while not self._ids and time.monotonic() < self._events_deadline:
+            self._guarded(self._look_up)
+            if not self._ids and self._closing.wait(backoff_s):
+                time.sleep(LOOKUP_BACKOFF_MIN_S)
+            backoff_s = min(backoff_s * 2, LOOKUP_BACKOFF_MAX_S)
 
-    def _report_lookup(self, attempt: int, error: SchemaUnavailable) -> None:
-        level = logging.WARNING if attempt & (attempt + 1) == 0 else logging.DEBUG
-        logger.log(level, "attempt %d: %s; %d events wait", attempt + 1, error, len(self._outbox))
+    def _look_up(self) -> None:
+        try:
+            self._ids = {topic.name: self._lookup(topic) for topic in TOPICS}
+        except SchemaUnavailable as error:
+            self.counters.lookup_failures += 1
+            self._report_lookup(error)
+
+    def _report_lookup(self, error: SchemaUnavailable) -> None:
+        """At the first failure and at every doubling of their number."""
+        failures = self.counters.lookup_failures
+        level = logging.WARNING if failures & (failures - 1) == 0 else logging.DEBUG
+        logger.log(level, "look-up %d failed: %s; %d events wait", failures, error, len(self._outbox))
+        self._report_losses()
 
     def _send_batch(self) -> None:
         batch = self._outbox.take(BATCH_EVENTS_MAX)
@@ -146,26 +152,32 @@ class Courier:
             self._closing.wait(IDLE_WAIT_S)
 
     def _send(self, numbered: Numbered) -> None:
-        route, event = numbered.route, numbered.event
+        """Hand one event to the transport, or count why not. Raises nothing: the rest of the batch must follow."""
+        account = numbered.route.account
         try:
-            value = self._codecs[type(event)].encode(event, self._ids[route.account.topic], numbered.stamp(self._producer_id))
-            record = OutboundRecord(self._names[route.account.topic], event.unit_id.encode(), value)
+            record = self._record(numbered)
         except Exception as error:  # noqa: BLE001 - an event is whatever the caller has built
-            route.account.lose(Loss.ENCODE)
-            logger.debug("an event could not be encoded: %s", error)
+            account.lose(Loss.ENCODE, detail=str(error))
             return
-        self._hand_over(route, record, numbered)
-
-    def _hand_over(self, route: Route, record: OutboundRecord, numbered: Numbered) -> None:
         try:
             taken = self._offer_until_deadline(record)
         except RecordRefused as error:
-            route.account.lose(f"refused_{error.reason}")
-            return
-        if taken:
-            route.account.expose(numbered.event)
+            account.lose(f"refused_{error.reason}", detail=str(error))
+        except Exception as error:  # noqa: BLE001 - the transport's bug costs its event, and is told with the losses
+            account.lose(Loss.INTERNAL, detail=repr(error))
         else:
-            route.account.lose(Loss.UNSENT_AT_CLOSE)
+            self._book(numbered, taken=taken)
+
+    def _record(self, numbered: Numbered) -> OutboundRecord:
+        event, topic = numbered.event, numbered.route.account.topic
+        value = self._codecs[type(event)].encode(event, self._ids[topic], numbered.stamp(self._producer_id))
+        return OutboundRecord(self._names[topic], event.unit_id.encode(), value)
+
+    def _book(self, numbered: Numbered, *, taken: bool) -> None:
+        if taken:
+            numbered.route.account.expose(numbered.event)
+        else:
+            numbered.route.account.lose(Loss.UNSENT_AT_CLOSE)
 
     def _offer_until_deadline(self, record: OutboundRecord) -> bool:
         while not self._transport.offer(record):
@@ -209,8 +221,9 @@ class Courier:
         for numbered in self._outbox.take(self._outbox.events_max):
             numbered.route.account.lose(Loss.UNSENT_AT_CLOSE)
         self._settle_until(self._events_deadline)
-        self._transport.abandon()
-        self._settle(0.0)
+        if self._transport.in_flight():
+            self._transport.abandon()  # only then: the client's purge can still hit what is offered right after it
+            self._settle_until(self._deadline)
         if self._ids:
             self._send_checkpoints(closed=True)
             self._settle_until(self._deadline)
@@ -222,5 +235,6 @@ class Courier:
             {(account.topic, reason): lost for account in accounts for reason, lost in account.summary(0).dropped.items()}
         )
         for (topic, reason), lost in (now - self._reported).items():
-            logger.warning("%d events of %s were lost: %s", lost, topic or "no topic", reason)
+            details = [account.detail(reason) for account in accounts if account.topic == topic]
+            logger.warning("%d events of %s were lost: %s %s", lost, topic or "no topic", reason, *details)
         self._reported = now

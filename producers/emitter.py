@@ -68,8 +68,8 @@ class Emitter:
         """Queue `event` for its topic. False where it is known to be lost; the loss is counted."""
         try:
             return self._outbox.put(event)
-        except Exception:  # noqa: BLE001 - a request must not fail for its event; the courier logs the count
-            self._outbox.strays.lose(Loss.INTERNAL)
+        except Exception as error:  # noqa: BLE001 - a request must not fail for its event; the courier logs the count
+            self._outbox.strays.lose(Loss.INTERNAL, detail=repr(error))
             return False
 
     def wait_for_room(self, timeout_s: float) -> bool:

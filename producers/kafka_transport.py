@@ -35,6 +35,8 @@ class KafkaTransport:
 
     def __init__(self, bootstrap: str, options: Mapping[str, str]) -> None:
         self._outcomes: list[Outcome] = []
+        self._in_flight = 0
+        """Counted here: the client's own length has its logs and errors in it."""
         settings = {**DEFAULT_OPTIONS, "bootstrap.servers": bootstrap, **options}
         try:
             self._producer = Producer({**settings, "on_delivery": self._deliver, "logger": logger})
@@ -49,15 +51,17 @@ class KafkaTransport:
         except KafkaException as error:
             kafka_error: KafkaError = error.args[0]
             raise RecordRefused(_word(kafka_error), kafka_error.str()) from error
+        self._in_flight += 1
         return True
 
     def poll(self, timeout_s: float) -> tuple[Outcome, ...]:
         self._producer.poll(timeout_s)
         outcomes, self._outcomes = self._outcomes, []
+        self._in_flight -= len(outcomes)
         return tuple(outcomes)
 
     def in_flight(self) -> int:
-        return len(self._producer) + len(self._outcomes)
+        return self._in_flight
 
     def abandon(self) -> None:
         self._producer.purge(in_queue=True, in_flight=True, blocking=True)

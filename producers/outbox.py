@@ -67,7 +67,7 @@ class Outbox:
         """Number `event` and queue it. False where it is lost, for a reason that is counted."""
         route = self._routes.get(type(event))
         if route is None:
-            self.strays.lose(Loss.WRONG_EVENT)
+            self.strays.lose(Loss.WRONG_EVENT, detail=type(event).__name__)
             return False
         event_id = event.event_id or self._new_event_id()
         lane = route.lane

@@ -1,0 +1,94 @@
+"""One contract, kept by every transport."""
+
+import time
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from producers.errors import RecordRefused
+from producers.kafka_transport import KafkaTransport
+from producers.memory_transport import MemoryTransport
+from producers.transport import OutboundRecord, Outcome, Transport
+from schemas.errors import ConfigurationError
+
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.integration)])
+def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    """A transport to a broker that is there."""
+    made: Transport
+    if request.param == "memory":
+        made = MemoryTransport()
+    else:
+        installation: Mapping[str, str] = request.getfixturevalue("installation")
+        made = KafkaTransport(installation["TAILRACE_KAFKA_BOOTSTRAP"], {})
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest, transport: Transport) -> str:
+    if isinstance(transport, MemoryTransport):
+        return "alerts"
+    installation: Mapping[str, str] = request.getfixturevalue("installation")
+    return installation.get("TAILRACE_TOPIC_PREFIX", "tailrace.") + "alerts"
+
+
+@pytest.fixture(params=["memory", "kafka"])
+def cut_off(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    """A transport with room for three records, to a broker that is away."""
+    made: Transport
+    if request.param == "memory":
+        made = MemoryTransport(records_max=3, reachable=False)
+    else:
+        made = KafkaTransport(NOWHERE, {"queue.buffering.max.messages": "3"})
+    yield made
+    made.close()
+
+
+def settle(transport: Transport, timeout_s: float = 10.0) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    deadline = time.monotonic() + timeout_s
+    while transport.in_flight() and time.monotonic() < deadline:
+        outcomes.extend(transport.poll(0.05))
+    return outcomes
+
+
+def test_every_record_taken_has_one_outcome(transport: Transport, topic: str) -> None:
+    for number in range(5):
+        assert transport.offer(OutboundRecord(topic, b"key", b"value %d" % number))
+    assert settle(transport) == [Outcome(topic, None)] * 5
+    assert transport.in_flight() == 0
+
+
+def test_a_record_that_is_too_large_is_refused_by_name(transport: Transport, topic: str) -> None:
+    with pytest.raises(RecordRefused) as refusal:
+        transport.offer(OutboundRecord(topic, b"key", bytes(2_000_000)))
+    assert refusal.value.reason == "msg_size_too_large"
+    assert transport.in_flight() == 0
+
+
+def test_a_full_transport_says_so_and_does_not_wait(cut_off: Transport) -> None:
+    began = time.monotonic()
+    assert [cut_off.offer(OutboundRecord("alerts", b"key", b"value")) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert time.monotonic() - began < 1.0
+    assert cut_off.in_flight() == 3
+
+
+def test_abandoned_records_fail_with_a_reason(cut_off: Transport) -> None:
+    cut_off.offer(OutboundRecord("alerts", b"key", b"value"))
+    cut_off.abandon()
+    assert settle(cut_off) == [Outcome("alerts", "purge_queue")]
+
+
+def test_kafka_fails_what_it_cannot_deliver_in_time() -> None:
+    transport = KafkaTransport(NOWHERE, {"message.timeout.ms": "50", "linger.ms": "0"})
+    transport.offer(OutboundRecord("alerts", b"key", b"value"))
+    assert settle(transport) == [Outcome("alerts", "msg_timed_out")]
+    transport.close()
+
+
+def test_an_option_that_the_client_does_not_know_is_a_wrong_setting() -> None:
+    with pytest.raises(ConfigurationError, match=r"TAILRACE_KAFKA_OPTIONS.*no\.such\.option"):
+        KafkaTransport(NOWHERE, {"no.such.option": "1"})
