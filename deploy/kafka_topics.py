@@ -62,6 +62,7 @@ class _Cluster:
             {
                 "bootstrap.servers": installation.kafka_bootstrap,
                 "socket.connection.setup.timeout.ms": int(timeout_s * 1000),
+                "reconnect.backoff.max.ms": 500,
                 "log_level": 0,  # what goes wrong is raised
                 **installation.kafka_options,
             }

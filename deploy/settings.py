@@ -85,18 +85,19 @@ def completed(variables: Mapping[str, str], addresses: Addresses) -> dict[str, s
     found = {name: value for name, value in variables.items() if value.strip()}
     local = exported(addresses)
     if WAREHOUSE_URL in found:
-        del local[WAREHOUSE_READ_URL]  # the readers' default is the writer's URL, not another warehouse
+        local.pop(WAREHOUSE_READ_URL, None)  # the readers' default is the writer's URL, not another warehouse
     return {**local, **found}
 
 
 def exported(addresses: Addresses) -> dict[str, str]:
     """The local stack's addresses as variables."""
-    return {
+    named = {
         KAFKA_BOOTSTRAP: addresses.kafka_bootstrap,
         REGISTRY_URL: addresses.registry_url,
         WAREHOUSE_URL: addresses.warehouse_url,
         WAREHOUSE_READ_URL: addresses.warehouse_read_url,
     }
+    return {name: address for name, address in named.items() if address is not None}
 
 
 def installation() -> Installation:

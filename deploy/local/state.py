@@ -6,6 +6,7 @@ passwords. A process is known by its id and its start time, so that a recycled i
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,12 @@ READER = "reader"
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the parts of a local stack listen, as clients want to hear it."""
+    """Where the parts of a local stack listen, as clients want to hear it; None where a part is not of the stack."""
 
-    kafka_bootstrap: str
-    registry_url: str
-    warehouse_url: str
-    warehouse_read_url: str
+    kafka_bootstrap: str | None
+    registry_url: str | None
+    warehouse_url: str | None
+    warehouse_read_url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,14 @@ class StackPlan:
     writer_password: str
     reader_password: str
 
-    @property
-    def addresses(self) -> Addresses:
+    def addresses(self, parts: Collection[str]) -> Addresses:
+        """The addresses of those parts of the stack that `parts` names."""
         warehouse = f"127.0.0.1:{self.warehouse_port}/{DATABASE}"
         return Addresses(
-            kafka_bootstrap=f"127.0.0.1:{self.kafka_port}",
-            registry_url=f"http://127.0.0.1:{self.registry_port}{REGISTRY_API}",
-            warehouse_url=f"http://{WRITER}:{self.writer_password}@{warehouse}",
-            warehouse_read_url=f"http://{READER}:{self.reader_password}@{warehouse}",
+            kafka_bootstrap=f"127.0.0.1:{self.kafka_port}" if "kafka" in parts else None,
+            registry_url=f"http://127.0.0.1:{self.registry_port}{REGISTRY_API}" if "registry" in parts else None,
+            warehouse_url=f"http://{WRITER}:{self.writer_password}@{warehouse}" if "warehouse" in parts else None,
+            warehouse_read_url=f"http://{READER}:{self.reader_password}@{warehouse}" if "warehouse" in parts else None,
         )
 
 
@@ -129,7 +130,7 @@ def running_addresses(home: Path) -> Addresses | None:
     if run is None or run.supervisor.process() is None:
         return None
     plan = read_plan(home)
-    return None if plan is None else plan.addresses
+    return None if plan is None else plan.addresses([part.name for part in run.parts])
 
 
 def _part_run(found: dict[str, Any]) -> PartRun:

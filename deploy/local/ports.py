@@ -1,0 +1,42 @@
+"""Which ports the parts listen on: configured ones, the usual ones where they are free, else any that is free."""
+
+import socket
+
+from deploy.local.health import LOOPBACK
+from schemas.errors import PartUnreachable
+
+
+def choose_port(part: str, configured: int | None, remembered: int | None, usual: int) -> int:
+    """The configured port; else the one of the last start, the usual one, or a free one.
+
+    Raises PartUnreachable where the configured port is taken.
+    """
+    if configured is not None:
+        if not is_free(configured):
+            raise taken(part, configured)
+        return configured
+    candidates = [usual] if remembered is None else [remembered]
+    return next((port for port in candidates if is_free(port)), None) or free_port()
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def taken(part: str, port: int) -> PartUnreachable:
+    name = f"TAILRACE_{part.upper()}_PORT"
+    remedy = f"the port is taken by another program; end that, or put another port into {name} (unset: a free one is chosen)"
+    return PartUnreachable(f"a place for {part}", f"{LOOPBACK}:{port}", remedy)
