@@ -65,7 +65,7 @@ class ClickHouseWriter:
         self._pool = _pool(self._address)
         block_rows = str(max(rows_max, 1_048_576))
         wanted = {**_INSERT_SETTINGS, "max_insert_block_size": block_rows, "min_insert_block_size_rows": block_rows}
-        self._insert_settings = self._known(wanted)
+        self.insert_settings = self._known(wanted)
 
     def insert(self, table: str, columns: tuple[str, ...], container: bytes, comment: str) -> None:
         """Insert an Avro container. Returns only after a clean answer.
@@ -73,7 +73,7 @@ class ClickHouseWriter:
         Raises Refused with ClickHouse's words, NoAnswer where nothing is known of the outcome.
         """
         statement = f"INSERT INTO {table} ({', '.join(columns)}) FORMAT Avro"
-        self._post(statement, container, {**self._insert_settings, "log_comment": comment})
+        self._post(statement, container, {**self.insert_settings, "log_comment": comment})
 
     def command(self, statement: str, comment: str) -> None:
         """A small write (the fence) or KILL."""
