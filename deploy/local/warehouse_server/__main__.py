@@ -3,8 +3,10 @@
 Exit codes: 0 ended on SIGTERM or SIGINT, 2 wrong configuration, 3 the directory or the port cannot be had.
 """
 
+import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 from dataclasses import fields
@@ -59,7 +61,7 @@ def opened_engine(config: ServerConfig) -> Engine:
         raise PartUnreachable(
             "the warehouse's directory",
             str(data),
-            f"the engine cannot open it: {refused}; end the process that holds it, or restore the directory",
+            "the engine cannot open it, for the reason above; end the process that holds it, or restore the directory",
         ) from refused
 
 
@@ -74,6 +76,8 @@ def serve(config: ServerConfig) -> None:
     workers = Workers(config.limits, metrics)
     sessions = Sessions(config.limits.sessions, metrics, workers.close_away)
     server = Server(config, engine, workers, metrics, transit, sessions, _new_id)
+    for stopping in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stopping, _ends_after_serving)
     uvicorn.Server(
         uvicorn.Config(
             application(server, registry),
@@ -85,8 +89,14 @@ def serve(config: ServerConfig) -> None:
             server_header=False,
         )
     ).run(sockets=[listener])
+    engine.cancel_all()
     workers.close()
     engine.close()
+
+
+def _ends_after_serving(signum: int, _: object) -> None:
+    """What happens to a signal that the HTTP server has acted on: it raises it again when it has ended."""
+    logging.getLogger(__name__).info("ended by signal %s", signum)
 
 
 def _new_id() -> UUID:

@@ -20,7 +20,7 @@ from deploy.local.warehouse_server.query import Query, quoted, quoted_identifier
 
 
 class EngineUnopenable(Exception):  # noqa: N818 - says what is the case
-    """The directory cannot be opened: another process holds it, or its contents do not load."""
+    """The directory cannot be opened: another process holds it, or its contents do not load. The engine says which on stderr."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Connection:
 
     def __init__(self, path: str) -> None:
         self._connection = _refusing(lambda: EngineConnection(path))
+        self._former: dict[str, str] = {}
+        self._former_database: str | None = None
 
     def prepare(self, query: Query) -> None:
         """Set the database and every setting of the request. Raises ServerError for what the engine does not know."""
@@ -49,21 +51,18 @@ class Connection:
         """What stays for a session's life. Its reader can write in none of its requests."""
         self._set({**query.base, "readonly": "2"} if query.user == READER else query.base)
 
-    def borrow(self, query: Query) -> Callable[[], None]:
-        """Set what one request of a session asks for; what comes back puts the session's own values in place again."""
+    def enter_request(self, query: Query) -> None:
+        """In a session: set what this request asks for, and put back what earlier ones had asked for and this one does not.
+
+        Values are put back by the next request, not after their own, since most clients ask for the same in every request.
+        """
         asked = {name: value for name, value in query.settings.items() if name != "log_comment"}
-        former = self._settings(tuple(asked))
-        database = (
-            json.loads(self.run("SELECT currentDatabase()", "JSONCompactEachRow", {}).output)[0] if query.database else None
-        )
-        self._set(query.settings)
-        self.use(query.database)
-
-        def give_back() -> None:
-            self._set(former)
-            self.use(database)
-
-        return give_back
+        self._former |= self._settings([name for name in asked if name not in self._former])
+        returned = {name: self._former.pop(name) for name in list(self._former) if name not in asked}
+        self._set({**returned, **query.settings})
+        if query.database and self._former_database is None:
+            self._former_database = self._row("SELECT currentDatabase()")[0]
+        self.use(query.database or self._former_database)
 
     def use(self, database: str | None) -> None:
         if database:
@@ -76,10 +75,12 @@ class Connection:
     def _settings(self, names: Sequence[str]) -> dict[str, str]:
         if not names:
             return {}
-        listed = ", ".join(quoted(name) for name in names)
-        sql = f"SELECT name, value FROM system.settings WHERE name IN ({listed})"  # noqa: S608 - names are quoted, and checked
-        rows = self.run(sql, "JSONCompactEachRow", {}).output
-        return dict(json.loads(row) for row in rows.splitlines())
+        values = ", ".join(f"toString(getSetting({quoted(name)}))" for name in names)
+        return dict(zip(names, self._row(f"SELECT {values}"), strict=True))
+
+    def _row(self, sql: str) -> list[str]:
+        row: list[str] = json.loads(self.run(sql, "JSONCompactEachRow", {}).output)
+        return row
 
     def classify(self, sql: str) -> tuple[str, int]:
         """The engine's own word for what the text would do (READ_ONLY, MUTATING, CONTROL …), and how many statements it is."""
@@ -126,6 +127,10 @@ class Engine:
                 connection.run(f"KILL QUERY WHERE query_id = {quoted(query_id)} ASYNC", "TabSeparated", {})
         finally:
             connection.close()
+
+    def cancel_all(self) -> None:
+        """Stop whatever runs."""
+        self._root.query("KILL QUERY WHERE query_id != queryID() ASYNC")
 
     def close(self) -> None:
         self._root.close()

@@ -49,6 +49,9 @@ NAMES = {
 }
 
 _CODE = re.compile(r"Code: (\d+)\.")
+_WRAPPED = re.compile(r"\A(?:Code: \d+\. DB::Exception: )+(?=Code: \d+\. DB::)")
+_WRAPPED_END = re.compile(r" \(([A-Z][A-Z0-9_]+)\)(?: \(version [0-9.]+\)\.? \([A-Z][A-Z0-9_]+\))+\Z")
+_SPOOLED = re.compile(r": \(in file/uri [^)]*\)|: data for INSERT was parsed from file|: While executing File(?=[:. ])")
 _NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\)\s*\Z")
 
 _STATUSES = {
@@ -57,8 +60,8 @@ _STATUSES = {
     400: "BAD_ARGUMENTS CANNOT_COMPILE_REGEXP CANNOT_PARSE_TEXT CANNOT_PARSE_ESCAPE_SEQUENCE CANNOT_PARSE_QUOTED_STRING "
     "CANNOT_PARSE_DATE CANNOT_PARSE_DATETIME CANNOT_PARSE_NUMBER CANNOT_PARSE_DOMAIN_VALUE_FROM_STRING CANNOT_PARSE_IPV4 "
     "CANNOT_PARSE_IPV6 CANNOT_PARSE_INPUT_ASSERTION_FAILED CANNOT_PARSE_UUID DUPLICATE_COLUMN ILLEGAL_COLUMN "
-    "UNKNOWN_ELEMENT_IN_AST UNKNOWN_TYPE_OF_AST_NODE THERE_IS_NO_COLUMN TOO_DEEP_AST TOO_BIG_AST UNEXPECTED_AST_STRUCTURE SYNTAX_ERROR INCORRECT_DATA "
-    "TYPE_MISMATCH VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
+    "UNKNOWN_ELEMENT_IN_AST UNKNOWN_TYPE_OF_AST_NODE THERE_IS_NO_COLUMN TOO_DEEP_AST TOO_BIG_AST "
+    "UNEXPECTED_AST_STRUCTURE SYNTAX_ERROR INCORRECT_DATA TYPE_MISMATCH VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
     404: "UNKNOWN_TABLE UNKNOWN_FUNCTION UNKNOWN_IDENTIFIER UNKNOWN_TYPE UNKNOWN_STORAGE UNKNOWN_DATABASE UNKNOWN_SETTING "
     "UNKNOWN_DIRECTION_OF_SORTING UNKNOWN_AGGREGATE_FUNCTION UNKNOWN_FORMAT UNKNOWN_DATABASE_ENGINE "
     "UNKNOWN_TYPE_OF_QUERY UNKNOWN_ROLE",
@@ -90,8 +93,13 @@ def refusal(code: int, message: str) -> ServerError:
 
 
 def from_engine(message: str) -> ServerError:
-    """The engine's message, from its own `Code: N.` on: bindings put words of theirs before it."""
+    """The engine's message as its server would word it.
+
+    The binding puts words of its own in front, wraps the engine's line into a second one, and names the file that the edge had
+    spooled an insert's rows to.
+    """
     match = _CODE.search(message)
     if match is None:
         return refusal(UNKNOWN_EXCEPTION, message.strip() or "the engine gave no reason")
-    return ServerError(int(match.group(1)), message[match.start() :].strip())
+    text = _WRAPPED_END.sub(r" (\1)", _WRAPPED.sub("", message[match.start() :].strip()))
+    return ServerError(int(match.group(1)), _SPOOLED.sub("", text))

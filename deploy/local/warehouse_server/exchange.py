@@ -1,6 +1,7 @@
 """One query from its request to the last byte of its answer."""
 
 import asyncio
+import mmap
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from deploy.local.warehouse_server.engine import Engine, Outcome
 from deploy.local.warehouse_server.errors import ServerError
 from deploy.local.warehouse_server.metrics import ServerMetrics
 from deploy.local.warehouse_server.query import Query, query_of, summary
-from deploy.local.warehouse_server.refusals import refuse
+from deploy.local.warehouse_server.refusals import refuse, refuse_values
 from deploy.local.warehouse_server.result_pipe import READ_BYTES, ResultPipe
 from deploy.local.warehouse_server.run import Place, run_insert, run_plain
 from deploy.local.warehouse_server.sessions import Sessions
@@ -34,6 +35,8 @@ BUFFERED_BYTES = 1 << 20
 """An answer's first bytes are held back until so many are there: an error before that still has a status of its own."""
 GATHERED_IN_MEMORY_BYTES = 16 << 20
 """Of an answer that its client wants whole; what is more goes to a file."""
+EVALUATING = frozenset({"values", "mysqldump"})
+"""Input formats whose fields may be expressions."""
 CANCEL_INTERVAL_SECONDS = 0.2
 
 
@@ -86,6 +89,8 @@ class Exchange:
         statement = await read_statement(url_query, chunks, spool)
         try:
             refuse(statement.head, user)
+            if isinstance(statement.parsed, DataInsert) and statement.parsed.format.lower() in EVALUATING:
+                await asyncio.to_thread(refuse_in_values, spool)
         except ServerError:
             self.server.metrics.rejected.labels("refused_statement").inc()
             raise
@@ -161,6 +166,14 @@ class Exchange:
         while not job.done():
             await asyncio.to_thread(self.server.engine.cancel, tag)
             await asyncio.wait({job}, timeout=CANCEL_INTERVAL_SECONDS)
+
+
+def refuse_in_values(path: Path) -> None:
+    """An insert's VALUES are SQL too."""
+    if path.stat().st_size == 0:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        refuse_values(data)
 
 
 def _about(outcome: Outcome, format_name: str) -> dict[str, str]:

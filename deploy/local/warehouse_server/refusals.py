@@ -6,6 +6,8 @@ out of the directory (files, network, programs), which a user of the warehouse h
 lacks it refuses itself.
 """
 
+import mmap
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
@@ -99,6 +101,7 @@ REFUSED_FUNCTIONS = _reasons(
         """,
     }
 )
+_SUSPECT = re.compile("|".join(sorted(REFUSED_FUNCTIONS)).encode(), re.IGNORECASE)
 _INPUT = (
     "an INSERT … SELECT … FROM input() loses its rows in the embedded engine; insert into a staging table and select from there"
 )
@@ -141,6 +144,15 @@ def refuse(text: bytes, user: str) -> None:
     found = list(tokens(text))
     for error in _refused(found, user):
         raise error
+
+
+def refuse_values(data: bytes | mmap.mmap) -> None:
+    """The same for an insert's VALUES, whose expressions may call and select. Tokens are made only where a name occurs."""
+    if _SUSPECT.search(data) is None:
+        return
+    for token, following in pairwise(tokens(data)):
+        if following.text == "(" and token.name in REFUSED_FUNCTIONS:
+            raise _no(f"{token.text}()", REFUSED_FUNCTIONS[token.name])
 
 
 def _refused(found: Sequence[Token], user: str) -> Iterator[ServerError]:

@@ -25,14 +25,11 @@ class Place:
 
     @contextmanager
     def prepared(self, query: Query) -> Iterator[Connection]:
-        """A connection that is set as the request says, and as it was before when the request is done."""
+        """A connection that is set as the request says."""
         if self.session is not None:
             connection = self._sessions_connection(self.session, query)
-            give_back = connection.borrow(query)
-            try:
-                yield connection
-            finally:
-                give_back()
+            connection.enter_request(query)
+            yield connection
             return
         connection = self.engine.connect()
         try:

@@ -4,6 +4,7 @@ Pure. Works on bytes, so that the place where a query ends and its data begins i
 space are left out; strings, heredocs and quoted identifiers are each one token, so that nothing inside them is taken for SQL.
 """
 
+import mmap
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "f": "\f", "a
 _ESCAPED = re.compile(r"\\x([0-9A-Fa-f]{2})|\\(.)|(``|\"\")", re.DOTALL)
 
 
-def tokens(text: bytes) -> Iterator[Token]:
+def tokens(text: bytes | mmap.mmap) -> Iterator[Token]:
     """Every token of `text`, lazily: a reader that has seen enough stops without looking at what follows."""
     for match in _TOKEN.finditer(text):
         kind = _KINDS.get(match.lastgroup or "")
