@@ -24,7 +24,7 @@ from deploy.settings import Installation
 from schemas.errors import PartUnreachable
 from schemas.topics import TOPICS, Topic, topic_name
 
-KAFKA_TIMEOUT_S = 20
+KAFKA_TIMEOUT_S = 10
 CLUSTER_DEFAULT_REPLICATION = -1
 
 TIMESTAMP_TYPE = "message.timestamp.type"

@@ -18,6 +18,8 @@ WAREHOUSE_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 _TABLE_ALREADY_EXISTS = 57
 _DUPLICATE_COLUMN = 44
+_UNKNOWN_DATABASE = 81
+_UNKNOWN_TABLE = 60
 
 
 def provision_tables(installation: Installation) -> Outcome:
@@ -47,11 +49,11 @@ def examine_tables(installation: Installation) -> list[Problem]:
         with closing(_client(installation)) as client:
             client.database = database_of(installation)
             return list(_problems(_applied(client), public_address(installation.warehouse_url)))
-    except DatabaseError as error:
+    except ClickHouseError as error:
+        if not isinstance(error, DatabaseError) or error.code not in {_UNKNOWN_DATABASE, _UNKNOWN_TABLE}:
+            raise _unreachable(installation, error) from error
         remedy = f"run `tailrace up`; the warehouse says {_first_line(error)!r}"
         return [Problem("the tables are not there", public_address(installation.warehouse_url), remedy)]
-    except ClickHouseError as error:
-        raise _unreachable(installation, error) from error
 
 
 def database_of(installation: Installation) -> str:

@@ -141,7 +141,7 @@ def _part_run(found: dict[str, Any]) -> PartRun:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         remedy = f"it cannot be read ({error}); mend its permissions, or remove the file once no process of the stack runs"
