@@ -56,7 +56,7 @@ def _read(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _record(kind, value, where, problems)
     origin = typing.get_origin(kind)
-    if origin is types.UnionType:
+    if origin in {types.UnionType, typing.Union}:  # a NewType's union is the older kind
         return None if value is None else _read(typing.get_args(kind)[0], value, where, problems)
     if origin is tuple:
         return _list(typing.get_args(kind)[0], value, where, problems)

@@ -1,0 +1,199 @@
+"""Where a unit falls: the hash, its vectors, its evenness, and what keeps a unit out."""
+
+import struct
+from dataclasses import replace
+
+import mmh3
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from schemas.events import (
+    Arm,
+    BucketRange,
+    EligibilityRule,
+    ExperimentDefinition,
+    ExperimentId,
+    ExperimentKind,
+    ExperimentStatus,
+    Micros,
+    UnitId,
+)
+from serving_worker.assignment import Asker, Layer, Reason, bucket_of, draw_arm, enter, place
+from serving_worker.experiments import snapshot_of
+
+MASK = 2**64 - 1
+NOW = Micros(1_700_000_000_000_000)
+ARMS = (Arm("control", 1), Arm("treatment", 3))
+DEFINITION = ExperimentDefinition(
+    experiment_id=ExperimentId("ab-1"),
+    revision=1,
+    kind=ExperimentKind.AB,
+    owner="ranking",
+    hypothesis="it helps",
+    status=ExperimentStatus.RUNNING,
+    unit_type="user",
+    surfaces=("home",),
+    arms=ARMS,
+    changed_by="somebody",
+    changed_at=NOW,
+    effective_at=NOW,
+    bucket_ranges=(BucketRange(0, 1_000_000),),
+    layer_id="ranking",
+    layer_salt="layer-1",
+    arm_salt="arm-1",
+)
+ASKER = Asker("user", UnitId("unit-1"), "home", {})
+
+
+def murmur3_x64_128_first_half(data: bytes) -> int:
+    """The first 64 bits of murmur3 x64 128, seed 0, written from the reference (MurmurHash3.cpp, A. Appleby)."""
+    one, two = 0x87C37B91114253D5, 0x4CF5AD432745937F
+    high = low = 0
+    whole = len(data) // 16 * 16
+    for start in range(0, whole, 16):
+        k1, k2 = struct.unpack_from("<QQ", data, start)
+        high ^= rotated(k1 * one & MASK, 31) * two & MASK
+        high = ((rotated(high, 27) + low) * 5 + 0x52DCE729) & MASK
+        low ^= rotated(k2 * two & MASK, 33) * one & MASK
+        low = ((rotated(low, 31) + high) * 5 + 0x38495AB5) & MASK
+    tail = data[whole:].ljust(16, b"\0")
+    k1, k2 = struct.unpack("<QQ", tail)
+    low ^= rotated(k2 * two & MASK, 33) * one & MASK
+    high ^= rotated(k1 * one & MASK, 31) * two & MASK
+    high, low = high ^ len(data), low ^ len(data)
+    high = (high + low) & MASK
+    low = (low + high) & MASK
+    return (mixed(high) + mixed(low)) & MASK
+
+
+def rotated(value: int, bits: int) -> int:
+    return (value << bits | value >> 64 - bits) & MASK
+
+
+def mixed(value: int) -> int:
+    value = (value ^ value >> 33) * 0xFF51AFD7ED558CCD & MASK
+    value = (value ^ value >> 33) * 0xC4CEB9FE1A85EC53 & MASK
+    return value ^ value >> 33
+
+
+@pytest.mark.parametrize(
+    ("salt", "unit_id", "bucket"),
+    [
+        ("layer-1", "unit-1", 196329),
+        ("layer-1", "unit-2", 762383),
+        ("layer-2", "unit-1", 837275),
+        ("", "", 273691),
+        ("ranking", "0190c1de-0000-7000-8000-000000000000", 798252),
+        ("Ebene-ü", "Nutzer-ß-😀", 137215),
+    ],
+)
+def test_buckets_are_the_same_for_ever(salt: str, unit_id: str, bucket: int) -> None:
+    assert bucket_of(salt, unit_id) == bucket
+
+
+@given(st.binary(max_size=100))
+def test_the_hash_is_murmur3_x64_128(data: bytes) -> None:
+    assert mmh3.hash64(data, 0, True, signed=False)[0] == murmur3_x64_128_first_half(data)
+
+
+@given(st.text(max_size=20).filter(lambda salt: "\0" not in salt), st.text(max_size=40), st.integers(1, 2**31 - 1))
+def test_a_place_is_the_hash_scaled_down(salt: str, unit_id: str, places: int) -> None:
+    salt, unit_id = (text.encode("utf-8", "replace").decode() for text in (salt, unit_id))
+    expected = murmur3_x64_128_first_half(salt.encode() + b"\0" + unit_id.encode()) * places // 2**64
+    assert place(salt, unit_id, places) == expected < places
+
+
+def test_buckets_are_evenly_filled() -> None:
+    counts = [0] * 1_000
+    for unit in range(200_000):
+        counts[bucket_of("layer", f"user-{unit}") // 1_000] += 1
+    assert stats.chisquare(counts).pvalue > 0.001
+
+
+def test_arms_have_their_weights() -> None:
+    drawn = [draw_arm("salt", f"user-{unit}", ARMS).name for unit in range(100_000)]
+    observed = [drawn.count("control"), drawn.count("treatment")]
+    assert stats.chisquare(observed, [25_000, 75_000]).pvalue > 0.001
+
+
+def test_the_arm_tells_nothing_of_the_place_in_the_layer() -> None:
+    arms = [Arm(str(number), 1) for number in range(4)]
+    table = [[0] * 4 for _ in range(20)]
+    for unit in range(100_000):
+        name = f"user-{unit}"
+        table[bucket_of("layer-1", name) // 50_000][int(draw_arm("arm-1", name, arms).name)] += 1
+    assert stats.chi2_contingency(table).pvalue > 0.001
+
+
+def test_two_layers_place_units_independently() -> None:
+    table = [[0] * 10 for _ in range(10)]
+    for unit in range(100_000):
+        name = f"user-{unit}"
+        table[bucket_of("layer-1", name) // 100_000][bucket_of("layer-2", name) // 100_000] += 1
+    assert stats.chi2_contingency(table).pvalue > 0.001
+
+
+def entered(definition: ExperimentDefinition, asker: Asker = ASKER, now: Micros = NOW) -> str:
+    (layer,) = snapshot_of([definition]).layers
+    return enter(layer, asker, now).assignment.reason
+
+
+def test_a_unit_that_enters_is_told_with_bucket_arm_and_revision() -> None:
+    (layer,) = snapshot_of([DEFINITION]).layers
+    assignment = enter(layer, ASKER, NOW).assignment
+    assert (assignment.experiment_id, assignment.revision, assignment.layer_id) == ("ab-1", 1, "ranking")
+    assert assignment.bucket == bucket_of("layer-1", "unit-1")
+    assert assignment.arm == draw_arm("arm-1", "unit-1", ARMS).name
+    assert (assignment.reason, assignment.exposed) == (Reason.ASSIGNED, False)
+
+
+def test_every_refusal_has_its_reason() -> None:
+    bucket = bucket_of("layer-1", "unit-1")
+    rule = EligibilityRule("country", ("de", "fr"))
+    beside = tuple(span for span in (BucketRange(0, bucket), BucketRange(bucket + 1, 1_000_000)) if span.first < span.end)
+    assert entered(replace(DEFINITION, bucket_ranges=beside)) == Reason.NO_EXPERIMENT
+    assert entered(replace(DEFINITION, status=ExperimentStatus.PAUSED)) == Reason.NOT_RUNNING
+    assert entered(replace(DEFINITION, status=ExperimentStatus.DRAFT)) == Reason.NOT_RUNNING
+    assert entered(replace(DEFINITION, unit_type="household")) == Reason.OTHER_UNIT_TYPE
+    assert entered(replace(DEFINITION, surfaces=("search",))) == Reason.OTHER_SURFACE
+    assert entered(replace(DEFINITION, eligibility=(rule,))) == Reason.NOT_ELIGIBLE
+    assert entered(replace(DEFINITION, eligibility=(rule,)), replace(ASKER, context={"country": "us"})) == Reason.NOT_ELIGIBLE
+    assert entered(replace(DEFINITION, eligibility=(rule,)), replace(ASKER, context={"country": "fr"})) == Reason.ASSIGNED
+
+
+def test_who_is_kept_out_is_in_no_experiment_and_no_arm() -> None:
+    (layer,) = snapshot_of([replace(DEFINITION, status=ExperimentStatus.PAUSED)]).layers
+    assignment = enter(layer, ASKER, NOW).assignment
+    assert (assignment.experiment_id, assignment.arm, assignment.revision, assignment.layer_id) == (None, None, None, "ranking")
+
+
+def test_one_bucket_decides_who_is_in_the_range() -> None:
+    bucket = bucket_of("layer-1", "unit-1")
+    assert entered(replace(DEFINITION, bucket_ranges=(BucketRange(bucket, bucket + 1),))) == Reason.ASSIGNED
+
+
+def test_a_revision_counts_from_its_effective_time() -> None:
+    later = replace(DEFINITION, revision=2, effective_at=Micros(NOW + 10), status=ExperimentStatus.ENDED)
+    (layer,) = snapshot_of([later, DEFINITION]).layers
+    assert enter(layer, ASKER, Micros(NOW + 9)).assignment.revision == 1
+    assert enter(layer, ASKER, Micros(NOW + 10)).assignment.reason == Reason.NOT_RUNNING
+    assert enter(layer, ASKER, Micros(NOW - 1)).assignment.reason == Reason.NO_EXPERIMENT
+
+
+def test_buckets_of_an_ended_experiment_can_be_given_to_another() -> None:
+    ended = replace(DEFINITION, status=ExperimentStatus.ENDED)
+    heir = replace(DEFINITION, experiment_id=ExperimentId("ab-2"))
+    (layer,) = snapshot_of([ended, heir]).layers
+    assert enter(layer, ASKER, NOW).assignment.experiment_id == "ab-2"
+
+
+def test_observed_experiments_are_not_assigned() -> None:
+    assert snapshot_of([replace(DEFINITION, kind=ExperimentKind.OBSERVED)]).layers == ()
+
+
+def test_layers_are_in_the_order_of_their_ids() -> None:
+    other = replace(DEFINITION, experiment_id=ExperimentId("ab-2"), layer_id="another")
+    layers: tuple[Layer, ...] = snapshot_of([DEFINITION, other]).layers
+    assert [layer.layer_id for layer in layers] == ["another", "ranking"]

@@ -1,0 +1,249 @@
+"""The HTTP interface as a client sees it."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from producers.emitter import Emitter
+from producers.main import new_id, now_us
+from producers.memory_transport import MemoryTransport
+from producers.transport import OutboundRecord
+from schemas.codec import Codec, parse_physical
+from schemas.contracts import contract
+from schemas.events import Interaction, RecommendationServed
+from serving_worker.config import WorkerSettings
+from serving_worker.main import build_app, default_rankers
+from tests.producers.event_samples import KnownSchemaIds
+
+CATALOGUE = {"surfaces": {"home": {"candidate_set_id": "spring", "items": [{"item_id": item, "score": 1.0} for item in "abcd"]}}}
+ASK = {"unit_id": "unit-1", "surface": "home", "k": 3}
+CLICK = {"unit_id": "unit-1", "surface": "home", "item_id": "a", "kind": "click"}
+
+
+class Worker:
+    """A worker over a transport in memory, with its client."""
+
+    def __init__(self, client: TestClient, emitter: Emitter, transport: MemoryTransport) -> None:
+        self.client, self.emitter, self._transport = client, emitter, transport
+
+    def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.post(f"/v1/{path}", json=body, headers=named)
+
+    def recommendations(self) -> list[RecommendationServed]:
+        return self._emitted(RecommendationServed, "tailrace.recommendations")
+
+    def interactions(self) -> list[Interaction]:
+        return self._emitted(Interaction, "tailrace.interactions")
+
+    def _emitted(self, kind: Any, topic: str) -> list[Any]:
+        self.emitter.close(5.0)
+        codec, writer = Codec(kind), parse_physical(contract(kind.__name__).newest.schema)
+        records: list[OutboundRecord] = [record for record in self._transport.records if record.topic == topic]
+        return [codec.decode(record.value, writer) for record in records]
+
+
+StartWorker = Callable[..., Worker]
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
+    clients: list[TestClient] = []
+
+    def start(transport: MemoryTransport | None = None, **settings: Any) -> Worker:
+        catalogue = tmp_path / "catalogue.json"
+        catalogue.write_text(json.dumps(CATALOGUE), encoding="utf-8")
+        transport = transport or MemoryTransport()
+        emitter = Emitter(transport, KnownSchemaIds(), now_us=now_us, new_id=new_id)
+        app = build_app(WorkerSettings(catalogue, shutdown_s=0.2, **settings), emitter, default_rankers())
+        client = TestClient(app)
+        client.__enter__()
+        clients.append(client)
+        return Worker(client, emitter, transport)
+
+    yield start
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+def refusal(response: httpx2.Response) -> tuple[int, str, str | None]:
+    error = response.json()["error"]
+    assert error["message"]
+    return response.status_code, error["code"], error["field"]
+
+
+def test_a_recommendation_is_answered_and_emitted(start_worker: StartWorker) -> None:
+    worker = start_worker(context_keys=frozenset({"country"}))
+    answer = worker.post("recommendations", {**ASK, "context": {"country": "fr"}, "traffic": "simulated", "session_id": "s"})
+    assert answer.status_code == 200
+    assert answer.json()["items"] == [{"item_id": item, "position": place} for place, item in enumerate("abc")]
+    (served,) = worker.recommendations()
+    assert {str(served.request_id), str(served.event_id)} == {str(uuid.UUID(answer.json()["request_id"]))}
+    assert (served.unit_type, served.unit_id, served.traffic, served.session_id) == ("user", "unit-1", "simulated", "s")
+    assert served.context == {"country": "fr"}
+    assert served.latency_us is not None
+    assert served.latency_us >= 0
+
+
+def test_an_interaction_is_taken_and_emitted(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    body = {**CLICK, "request_id": "r", "position": 2, "value": 1.5, "client_occurred_at": 5, "client_sent_at": 6}
+    answer = worker.post("interactions", body)
+    assert answer.status_code == 202
+    (event,) = worker.interactions()
+    assert [event.event_id] == answer.json()["event_ids"]
+    assert (event.item_id, event.kind, event.request_id, event.position, event.value) == ("a", "click", "r", 2, 1.5)
+    assert (event.client_occurred_at, event.client_sent_at) == (5, 6)
+
+
+def test_a_list_of_interactions_is_taken_whole(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    answer = worker.post("interactions", [{**CLICK, "item_id": item} for item in "abc"])
+    events = worker.interactions()
+    assert [event.item_id for event in events] == ["a", "b", "c"]
+    assert [event.event_id for event in events] == answer.json()["event_ids"]
+
+
+def test_a_list_with_one_wrong_interaction_is_refused_whole(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    answer = worker.post("interactions", [CLICK, {**CLICK, "kind": 7}])
+    assert refusal(answer) == (422, "invalid_field", "[1].kind")
+    assert worker.interactions() == []
+
+
+@pytest.mark.parametrize("body", [[], [CLICK] * 501])
+def test_a_list_is_neither_empty_nor_endless(start_worker: StartWorker, body: list[object]) -> None:
+    assert refusal(start_worker().post("interactions", body)) == (422, "wrong_count", None)
+
+
+def test_a_call_sent_again_is_the_same_event(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    first = worker.post("recommendations", {**ASK, "idempotency_key": "call-1"}).json()
+    again = worker.post("recommendations", ASK, Idempotency_Key="call-1").json()
+    other_unit = worker.post("recommendations", {**ASK, "unit_id": "unit-2"}, Idempotency_Key="call-1").json()
+    assert first == again
+    assert other_unit["request_id"] != first["request_id"]
+    assert len({event.event_id for event in worker.recommendations()}) == 2
+
+
+def test_interactions_sent_again_are_the_same_events(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    body = [CLICK, {**CLICK, "item_id": "b"}, {**CLICK, "idempotency_key": "own"}]
+    first = worker.post("interactions", body, Idempotency_Key="call-1").json()["event_ids"]
+    again = worker.post("interactions", body, Idempotency_Key="call-1").json()["event_ids"]
+    own = worker.post("interactions", {**CLICK, "idempotency_key": "own"}).json()["event_ids"]
+    assert first == again
+    assert len(set(first)) == 3
+    assert own == first[2:]
+    assert len(worker.post("interactions", CLICK, Idempotency_Key="x" * 256).json()["event_ids"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "field"),
+    [
+        ({**ASK, "unit_id": None}, 422, "invalid_field", "unit_id"),
+        ({**ASK, "unit_id": ""}, 422, "invalid_field", "unit_id"),
+        ({**ASK, "unit_id": "  "}, 422, "invalid_field", "unit_id"),
+        ({**ASK, "unit_id": "u" * 257}, 422, "invalid_field", "unit_id"),
+        ({"surface": "home", "k": 3}, 422, "missing_field", "unit_id"),
+        ({"unit_id": "u", "surface": "home"}, 422, "missing_field", "k"),
+        ({**ASK, "surface": "attic"}, 422, "unknown_surface", "surface"),
+        ({**ASK, "k": 0}, 422, "k_out_of_range", "k"),
+        ({**ASK, "k": 101}, 422, "k_out_of_range", "k"),
+        ({**ASK, "k": "3"}, 422, "invalid_field", "k"),
+        ({**ASK, "traffic": "strange"}, 422, "invalid_field", "traffic"),
+        ({**ASK, "context": {"a": 1}}, 422, "invalid_field", "context[...]"),
+        ([ASK], 422, "invalid_field", None),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_a_reason(
+    start_worker: StartWorker, body: object, status: int, code: str, field: str | None
+) -> None:
+    worker = start_worker()
+    assert refusal(worker.post("recommendations", body)) == (status, code, field)
+    assert worker.recommendations() == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"{'a': 1}", b'{"unit_id": "\xff"}', b'{"unit_id": "\\ud800"}'])
+@pytest.mark.parametrize("path", ["/v1/recommendations", "/v1/interactions"])
+def test_what_is_not_json_is_refused(start_worker: StartWorker, path: str, body: bytes) -> None:
+    answer = start_worker().client.post(path, content=body, headers={"content-type": "application/json"})
+    assert refusal(answer) == (400, "malformed_json", None)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_another_content_type_is_refused(start_worker: StartWorker, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    answer = start_worker().client.post("/v1/recommendations", content=json.dumps(ASK).encode(), headers=headers)
+    assert refusal(answer) == (415, "unsupported_media_type", None)
+
+
+def test_a_body_that_declares_too_much_is_refused_unread(start_worker: StartWorker) -> None:
+    answer = start_worker(body_bytes_max=1_000).client.post(
+        "/v1/recommendations", content=b"", headers={"content-type": "application/json", "content-length": "1001"}
+    )
+    assert refusal(answer) == (413, "body_too_large", None)
+
+
+def test_a_body_that_grows_too_large_is_cut_off(start_worker: StartWorker) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield from (b" " * 400 for _ in range(10))
+
+    client = start_worker(body_bytes_max=1_000).client
+    answer = client.post("/v1/recommendations", content=chunks(), headers={"content-type": "application/json"})
+    assert refusal(answer) == (413, "body_too_large", None)
+
+
+def test_wrong_methods_and_paths_are_refused_in_json(start_worker: StartWorker) -> None:
+    client = start_worker().client
+    wrong_method = client.get("/v1/recommendations")
+    assert refusal(wrong_method) == (405, "method_not_allowed", None)
+    assert wrong_method.headers["allow"] == "POST"
+    assert refusal(client.get("/v2/recommendations")) == (404, "not_found", None)
+
+
+def test_a_broker_that_takes_nothing_changes_no_answer(start_worker: StartWorker) -> None:
+    worker = start_worker(MemoryTransport(records_max=1, reachable=False))
+    answers = [worker.post("recommendations", ASK) for _ in range(50)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert worker.client.get("/readyz").status_code == 200
+
+
+def test_a_worker_whose_emitter_is_gone_still_answers_and_is_not_ready(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    worker.emitter.close(1.0)
+    assert worker.post("recommendations", ASK).status_code == 200
+    assert worker.client.get("/healthz").status_code == 200
+    ready = worker.client.get("/readyz")
+    assert (ready.status_code, list(ready.json()["unready"])) == (503, ["emitter"])
+
+
+def test_a_worker_without_a_good_file_of_experiments_answers_and_is_not_ready(start_worker: StartWorker, tmp_path: Path) -> None:
+    experiments = tmp_path / "experiments.json"
+    experiments.write_text("[", encoding="utf-8")
+    worker = start_worker(experiments_file=experiments, experiments_reload_s=0.01)
+    assert worker.post("recommendations", ASK).status_code == 200
+    assert list(worker.client.get("/readyz").json()["unready"]) == ["experiments"]
+    experiments.write_text("[]", encoding="utf-8")
+    deadline = time.monotonic() + 5.0
+    while worker.client.get("/readyz").status_code != 200 and time.monotonic() < deadline:
+        pass
+    assert worker.client.get("/readyz").json() == {"ready": True, "unready": {}}
+
+
+def test_metrics_tell_of_requests_answers_and_events(start_worker: StartWorker) -> None:
+    worker = start_worker(default_policy="plackett_luce")
+    worker.post("recommendations", ASK)
+    worker.post("recommendations", {})
+    text = worker.client.get("/metrics").text
+    assert 'tailrace_serving_worker_requests_total{route="recommendations",status="200"} 1.0' in text
+    assert 'tailrace_serving_worker_requests_total{route="recommendations",status="422"} 1.0' in text
+    assert 'tailrace_serving_worker_request_seconds_count{route="recommendations"} 2.0' in text
+    assert 'tailrace_producers_accepted_events_total{topic="recommendations"} 1.0' in text

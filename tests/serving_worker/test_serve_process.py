@@ -1,0 +1,103 @@
+"""`tailrace serve` as a process, before a broker and a registry that are not there."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import pytest
+
+TAILRACE = Path(sys.executable).parent / "tailrace"
+NOWHERE = {"TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1", "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1"}
+
+Serve = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    catalogue = tmp_path / "catalogue.json"
+    catalogue.write_text(json.dumps({"surfaces": {"home": {"items": [{"item_id": "a"}]}}}), encoding="utf-8")
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TAILRACE_")}
+        named = {"TAILRACE_HOME": str(tmp_path), "TAILRACE_CATALOGUE_FILE": str(catalogue), "TAILRACE_SHUTDOWN_MS": "300"}
+        process = subprocess.Popen(
+            [TAILRACE, "serve", *arguments],
+            env={**environment, **NOWHERE, **named, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def url_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().removeprefix("serving on ").strip()
+
+
+def test_it_answers_without_kafka_and_ends_in_good_order_with_sigterm(serve: Serve) -> None:
+    process = serve("--port", "0")
+    url = url_of(process)
+    with httpx2.Client(base_url=url, timeout=10) as client:
+        durations = []
+        for _ in range(200):
+            began = time.monotonic()
+            answer = client.post("/v1/recommendations", json={"unit_id": "u", "surface": "home", "k": 1})
+            durations.append(time.monotonic() - began)
+            assert answer.json()["items"] == [{"item_id": "a", "position": 0}]
+        assert client.get("/readyz").status_code == 200
+    assert sorted(durations)[100] < 0.05
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "200 events were not delivered" in log
+
+
+def test_a_request_that_is_under_way_is_finished_after_sigterm(serve: Serve) -> None:
+    process = serve("--port", "0", TAILRACE_SHUTDOWN_MS="5000")
+    url = httpx2.URL(url_of(process))
+    body = b'{"unit_id": "u", "surface": "home", "k": 1}'
+    head = b"POST /v1/recommendations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    with socket.create_connection((url.host, url.port or 0), timeout=10) as connection:
+        connection.sendall(head + b"content-length: %d\r\n\r\n" % len(body) + body[:10])
+        with httpx2.Client(base_url=url, timeout=10) as client:
+            assert client.get("/healthz").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        connection.sendall(body[10:])
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(lambda: b"".join(iter(lambda: connection.recv(65_536), b""))).result(timeout=15)
+    assert answer.startswith(b"HTTP/1.1 200")
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_a_port_that_is_taken_is_said_with_what_to_do(serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = serve("--port", str(port))
+        _, log = process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert f"127.0.0.1:{port}" in log
+    assert "TAILRACE_HTTP_PORT" in log
+
+
+def test_wrong_settings_end_it_with_all_of_them_named(serve: Serve) -> None:
+    process = serve(TAILRACE_CATALOGUE_FILE="", TAILRACE_K_MAX="0", TAILRACE_HTTP_PORT="x")
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert all(name in log for name in ("TAILRACE_CATALOGUE_FILE", "TAILRACE_K_MAX", "TAILRACE_HTTP_PORT"))

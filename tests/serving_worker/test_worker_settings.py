@@ -1,0 +1,59 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ConfigurationError
+from serving_worker.catalogue import load_catalogue
+from serving_worker.config import WorkerSettings
+
+
+def test_settings_come_from_the_environment() -> None:
+    settings = WorkerSettings.from_environment(
+        {
+            "TAILRACE_CATALOGUE_FILE": "catalogue.json",
+            "TAILRACE_EXPERIMENTS_FILE": "experiments.json",
+            "TAILRACE_HTTP_PORT": "0",
+            "TAILRACE_CONTEXT_KEYS": "country, device",
+            "TAILRACE_SERVING_SEED": "0",
+            "TAILRACE_K_MAX": "5",
+        }
+    )
+    assert (settings.catalogue_file, settings.experiments_file) == (Path("catalogue.json"), Path("experiments.json"))
+    assert (settings.port, settings.seed, settings.k_max) == (0, 0, 5)
+    assert settings.context_keys == frozenset({"country", "device"})
+
+
+def test_without_a_seed_the_worker_chooses_one_and_without_experiments_there_are_none() -> None:
+    settings = WorkerSettings.from_environment({"TAILRACE_CATALOGUE_FILE": "catalogue.json"})
+    assert (settings.seed, settings.experiments_file) == (None, None)
+
+
+def test_every_wrong_setting_is_named_at_once() -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        WorkerSettings.from_environment({"TAILRACE_HTTP_PORT": "70000", "TAILRACE_K_MAX": "many"})
+    named = " ".join(refusal.value.problems)
+    assert all(name in named for name in ("TAILRACE_CATALOGUE_FILE", "TAILRACE_HTTP_PORT", "TAILRACE_K_MAX"))
+
+
+@pytest.mark.parametrize(
+    ("document", "fault"),
+    [
+        ("{", "truncated"),
+        ('{"surfaces": {}}', "length >= 1"),
+        ('{"surfaces": {"home": {"items": []}}}', "length >= 1"),
+        ('{"surfaces": {"home": {"items": [{"score": 1}]}}}', "item_id"),
+        (json.dumps({"surfaces": {"home": {"items": [{"item_id": "a"}, {"item_id": "a"}]}}}), "'home' has an item twice"),
+    ],
+)
+def test_a_catalogue_that_cannot_be_served_is_a_wrong_setting(tmp_path: Path, document: str, fault: str) -> None:
+    path = tmp_path / "catalogue.json"
+    path.write_text(document, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="TAILRACE_CATALOGUE_FILE") as refusal:
+        load_catalogue(path)
+    assert fault in str(refusal.value)
+
+
+def test_a_catalogue_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        load_catalogue(tmp_path / "nowhere.json")
