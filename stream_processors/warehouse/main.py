@@ -1,5 +1,6 @@
 """Composition root of the sink: parts made, joined, run until told to stop, and taken down in order."""
 
+import logging
 import random
 import secrets
 import time
@@ -16,6 +17,7 @@ from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.config import SinkConfig
 from stream_processors.warehouse.dead_letter_topic import DeadLetterTopic
 from stream_processors.warehouse.delivery import Delivery
+from stream_processors.warehouse.errors import BrokerTrouble
 from stream_processors.warehouse.kafka_source import KafkaSource
 from stream_processors.warehouse.metrics import SinkMetrics
 from stream_processors.warehouse.ownership import OwnershipKeeper
@@ -23,6 +25,8 @@ from stream_processors.warehouse.records import Place
 from stream_processors.warehouse.splice import SYNC_BYTES
 from stream_processors.warehouse.worker import Route, Worker
 from stream_processors.warehouse.writer_schemas import WriterSchemas
+
+log = logging.getLogger(__name__)
 
 STALLED_S = 60.0
 """A drain that commits nothing for so long ends with an error."""
@@ -92,24 +96,36 @@ class _Drain:
 
     def __init__(self, source: KafkaSource, progress: Callable[[int, int], None]) -> None:
         self._source, self._progress = source, progress
-        self._targets = {place: end for place, end in source.ends().items() if end > 0}
-        self._starts = self._committed()
+        self._targets: dict[Place, int] | None = None
+        self._starts: dict[Place, int] = {}
         self._last, self._moved_s, self._looked_s = -1, time.monotonic(), 0.0
 
     def done(self) -> bool:
+        """Whether all is committed; a broker that does not answer at once is asked again with the next look."""
         now_s = time.monotonic()
         if now_s - self._looked_s < _LOOK_S:
             return False
         self._looked_s = now_s
-        offsets = self._committed()
+        try:
+            return self._look(now_s)
+        except BrokerTrouble as trouble:
+            log.warning("asking for the group's offsets: %s", trouble)
+            self._refuse_stall(self._last, now_s)
+            return False
+
+    def _look(self, now_s: float) -> bool:
+        if self._targets is None:
+            targets = {place: end for place, end in self._source.ends().items() if end > 0}
+            self._starts, self._targets = self._committed(targets), targets
+        offsets = self._committed(self._targets)
         total = sum(max(0, target - self._starts[place]) for place, target in self._targets.items())
         left = sum(max(0, target - offsets[place]) for place, target in self._targets.items())
         self._progress(total - left, total)
         self._refuse_stall(total - left, now_s)
         return left == 0
 
-    def _committed(self) -> Mapping[Place, int]:
-        return self._source.committed_offsets(list(self._targets)) if self._targets else {}
+    def _committed(self, targets: Mapping[Place, int]) -> dict[Place, int]:
+        return self._source.committed_offsets(list(targets)) if targets else {}
 
     def _refuse_stall(self, offsets_done: int, now_s: float) -> None:
         if offsets_done != self._last:
