@@ -1,19 +1,14 @@
 """The embedded warehouse as any HTTP client sees it: a real server process, a real engine, a temporary directory."""
 
-import base64
 import gzip
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
-import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -23,105 +18,23 @@ import psutil
 import pytest
 import zstandard
 
+from tests.deploy.warehouse_server_process import (
+    DEADLINE_SECONDS,
+    READER,
+    WRITER,
+    Reply,
+    Server,
+    authorization,
+    command,
+    eventually,
+    free_port,
+    start,
+    stop,
+)
+
 pytestmark = pytest.mark.integration
 
-WRITER, READER = ("tailrace", "the writer's"), ("reader", "the reader's")
-DEADLINE_SECONDS = 30
 ROWS_OF_A_LARGE_RESULT = 40_000_000
-
-
-@dataclass(frozen=True)
-class Reply:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
-
-    @property
-    def code(self) -> int:
-        return int(self.headers.get("x-clickhouse-exception-code", "0"))
-
-
-@dataclass(frozen=True)
-class Server:
-    port: int
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def ask(
-        self,
-        body: bytes | str = b"",
-        *,
-        user: tuple[str, str] | None = WRITER,
-        method: str = "POST",
-        headers: Mapping[str, str] | None = None,
-        **arguments: Any,
-    ) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_SECONDS)
-        try:
-            sent = body.encode() if isinstance(body, str) else body
-            path = f"/?{urlencode(arguments)}" if arguments else "/"
-            connection.request(method, path, sent or None, {**authorization(user), **(headers or {})})
-            response = connection.getresponse()
-            return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
-        finally:
-            connection.close()
-
-    def rows(self, sql: str, **arguments: Any) -> list[str]:
-        reply = self.ask(sql, **arguments)
-        assert reply.status == 200, reply.text
-        return reply.text.splitlines()
-
-
-def authorization(user: tuple[str, str] | None) -> dict[str, str]:
-    return {} if user is None else {"Authorization": "Basic " + base64.b64encode(":".join(user).encode()).decode()}
-
-
-def eventually(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not what():
-        assert time.monotonic() < deadline, "not in time"
-        threading.Event().wait(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def command(directory: Path, port: int, *options: str) -> tuple[list[str], dict[str, str]]:
-    passwords = {
-        "TAILRACE_WAREHOUSE_SERVER_WRITER_PASSWORD": WRITER[1],
-        "TAILRACE_WAREHOUSE_SERVER_READER_PASSWORD": READER[1],
-    }
-    arguments = ["--directory", str(directory), "--port", str(port), *options]
-    return [sys.executable, "-m", "deploy.local.warehouse_server", *arguments], {**os.environ, **passwords}
-
-
-def start(directory: Path, *options: str) -> Server:
-    port, log = free_port(), directory.with_suffix(".log")
-    line, environment = command(directory, port, *options)
-    with log.open("ab") as output:
-        process = subprocess.Popen(line, env=environment, stdout=output, stderr=output)
-    server = Server(port, process, log)
-    eventually(lambda: alive(server))
-    return server
-
-
-def alive(server: Server) -> bool:
-    assert server.process.poll() is None, server.log.read_text()
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", server.port)) == 0
-
-
-def stop(server: Server, how: signal.Signals = signal.SIGTERM) -> int:
-    server.process.send_signal(how)
-    return server.process.wait(DEADLINE_SECONDS)
 
 
 @pytest.fixture(scope="module")

@@ -43,13 +43,13 @@ class QueryEndpoint:
 
 
 async def _answered(exchange: Exchange) -> str:
-    """The outcome, as the metrics call it."""
+    """The outcome, as the metrics call it. A client that neither sends nor takes for minutes counts as gone."""
     try:
         await exchange.run()
     except ServerError as error:
         await exchange.answer.error(error)
         return "error"
-    except ClientLeft:
+    except (ClientLeft, TimeoutError):
         return "cancelled"
     return "error" if exchange.failed else "ok"
 

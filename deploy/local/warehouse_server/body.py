@@ -5,7 +5,7 @@ inserted nothing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from deploy.local.warehouse_server.statement import INSERT_HEAD_BYTES_MAX, DataI
 RECEIVE_SECONDS = 300
 STATEMENT_BYTES_MAX = 16 << 20
 """A statement without data may be this long: IN lists of a million ids fit."""
+FORM_BYTES_MAX = 64 << 20
 _SPOOL_BYTES = 4 << 20
 
 
@@ -34,8 +35,11 @@ class Statement:
     """The file that holds an insert's rows; its owner removes it."""
 
 
-async def decoded(receive: Receive, decoder: Decoder, bytes_max: int) -> AsyncIterator[bytes]:
-    """The body's chunks. Raises ClientLeft where it breaks off, ServerError where it is too large or not what it is called."""
+async def decoded(receive: Receive, decoder: Decoder, bytes_max: int, count: Callable[[float], None]) -> AsyncIterator[bytes]:
+    """The body's chunks; `count` hears their sizes.
+
+    Raises ClientLeft where it breaks off, ServerError where it is too large or not what it is called.
+    """
     held, more = 0, True
     while more:
         async with asyncio.timeout(RECEIVE_SECONDS):
@@ -44,11 +48,22 @@ async def decoded(receive: Receive, decoder: Decoder, bytes_max: int) -> AsyncIt
             raise ClientLeft
         chunk = decoder.feed(message.get("body", b""))
         held += len(chunk)
+        count(len(chunk))
         if held > bytes_max:
             raise refusal(QUERY_IS_TOO_LARGE, f"The request's body is larger than {bytes_max} bytes, this server's --body-bytes.")
         more = message.get("more_body", False)
         yield chunk
     decoder.end()
+
+
+async def whole(chunks: AsyncIterator[bytes]) -> bytes:
+    """A form, in memory. Raises ServerError where it is too large for that."""
+    held = bytearray()
+    async for chunk in chunks:
+        held += chunk
+        if len(held) > FORM_BYTES_MAX:
+            raise refusal(QUERY_IS_TOO_LARGE, f"The form is larger than {FORM_BYTES_MAX} bytes.")
+    return bytes(held)
 
 
 async def read_statement(url_query: str, chunks: AsyncIterator[bytes], spool: Path) -> Statement:

@@ -4,7 +4,7 @@ import asyncio
 import mmap
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,11 +17,12 @@ from starlette.types import Receive
 
 from deploy.local.warehouse_server.access import authenticated
 from deploy.local.warehouse_server.answer import Answer, content_type
-from deploy.local.warehouse_server.body import Statement, decoded, read_statement
+from deploy.local.warehouse_server.body import Statement, decoded, read_statement, whole
 from deploy.local.warehouse_server.compression import chosen, decoder
 from deploy.local.warehouse_server.config import ServerConfig
 from deploy.local.warehouse_server.engine import Engine, Outcome
 from deploy.local.warehouse_server.errors import ServerError
+from deploy.local.warehouse_server.form import Form, form, is_form, table_definition
 from deploy.local.warehouse_server.metrics import ServerMetrics
 from deploy.local.warehouse_server.query import Query, query_of, summary
 from deploy.local.warehouse_server.refusals import refuse, refuse_values
@@ -72,33 +73,41 @@ class Exchange:
         user = authenticated(headers, arguments, self.server.config.passwords)
         query_id = arguments.get("query_id") or str(self.server.new_id())
         self.answer.headers["X-ClickHouse-Query-Id"] = query_id
-        query = query_of(user, self.request.method, headers, arguments, self.server.config.limits, query_id)
+        chunks = self._chunks()
+        sent = Form(arguments, ())
+        if is_form(headers.get("content-type", "")):
+            sent = form(headers["content-type"], await whole(chunks), arguments)
+        query = query_of(user, self.request.method, headers, sent.arguments, self.server.config.limits, query_id)
         if query.compresses:
             self.answer.encoding = chosen(headers.get("accept-encoding", ""))
         transit = self.server.transit / str(self.server.new_id())
         try:
-            statement = await self._statement(user, arguments.get("query", ""), transit)
-            await self._run_statement(query, statement, transit)
+            statement = await read_statement(sent.arguments.get("query", ""), chunks, transit)
+            await self._check(user, statement, sent, transit)
+            await self._run_statement(query, statement, sent, transit)
         finally:
             transit.unlink(missing_ok=True)
 
-    async def _statement(self, user: str, url_query: str, spool: Path) -> Statement:
-        chunks = decoded(
-            self.receive, decoder(self.request.headers.get("content-encoding", "")), self.server.config.limits.body_bytes
+    def _chunks(self) -> AsyncIterator[bytes]:
+        encoding = self.request.headers.get("content-encoding", "")
+        return decoded(
+            self.receive, decoder(encoding), self.server.config.limits.body_bytes, self.server.metrics.received_bytes.inc
         )
-        statement = await read_statement(url_query, chunks, spool)
+
+    async def _check(self, user: str, statement: Statement, sent: Form, spool: Path) -> None:
         try:
             refuse(statement.head, user)
+            for table in sent.tables:
+                refuse(table_definition(table), user)
             if isinstance(statement.parsed, DataInsert) and statement.parsed.format.lower() in EVALUATING:
                 await asyncio.to_thread(refuse_in_values, spool)
         except ServerError:
             self.server.metrics.rejected.labels("refused_statement").inc()
             raise
-        return statement
 
-    async def _run_statement(self, query: Query, statement: Statement, transit: Path) -> None:
+    async def _run_statement(self, query: Query, statement: Statement, sent: Form, transit: Path) -> None:
         session = self.server.sessions.enter(query, time.monotonic())
-        place = Place(self.server.engine, session)
+        place = Place(self.server.engine, session, sent.tables, transit)
         try:
             if isinstance(statement.parsed, DataInsert):
                 self.kind = "insert"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from deploy.local.warehouse_server.engine import Connection, Engine, Outcome
 from deploy.local.warehouse_server.errors import QUERY_WAS_CANCELLED, READONLY, SYNTAX_ERROR, ServerError, refusal
-from deploy.local.warehouse_server.query import Query
+from deploy.local.warehouse_server.form import ExternalTable
+from deploy.local.warehouse_server.query import Query, quoted_identifier
 from deploy.local.warehouse_server.sessions import Session
 from deploy.local.warehouse_server.statement import DataInsert, Plain
 
@@ -22,10 +23,24 @@ class Place:
 
     engine: Engine
     session: Session | None
+    tables: tuple[ExternalTable, ...]
+    """What the request brought along, as temporary tables of its own."""
+    transit: Path
 
     @contextmanager
     def prepared(self, query: Query) -> Iterator[Connection]:
-        """A connection that is set as the request says."""
+        """A connection that is set as the request says, with its external tables."""
+        with self._connection(query) as connection:
+            for table in self.tables:
+                self._load(connection, table)
+            try:
+                yield connection
+            finally:
+                for table in self.tables:
+                    connection.run(f"DROP TEMPORARY TABLE IF EXISTS {quoted_identifier(table.name)}", "Null", {})
+
+    @contextmanager
+    def _connection(self, query: Query) -> Iterator[Connection]:
         if self.session is not None:
             connection = self._sessions_connection(self.session, query)
             connection.enter_request(query)
@@ -37,6 +52,15 @@ class Place:
             yield connection
         finally:
             connection.close()
+
+    def _load(self, connection: Connection, table: ExternalTable) -> None:
+        name, rows = quoted_identifier(table.name), self.transit.with_suffix(".table")
+        rows.write_bytes(table.rows)
+        try:
+            connection.run(f"CREATE TEMPORARY TABLE {name} ({table.structure}) ENGINE = Memory", "Null", {})
+            connection.run(f"INSERT INTO {name} FROM INFILE '{rows}' COMPRESSION 'none' FORMAT {table.format}", "Null", {})
+        finally:
+            rows.unlink()
 
     def _sessions_connection(self, session: Session, query: Query) -> Connection:
         if session.connection is None:
