@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
+from deploy.demo.errors import DemoFailed
 from schemas.errors import PartUnreachable
 
 STOP_TIMEOUT_S = 30.0
@@ -17,55 +16,59 @@ _PART_UNREACHABLE = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """A command that was started. What it writes stands in `log`."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def said(self) -> str:
+        """The end of what it wrote."""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_SAID_LINES_MAX:])
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def wait(self, timeout_s: float) -> None:
+        """Raises PartUnreachable where it says so or does not end within `timeout_s`, DemoFailed where it fails otherwise."""
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise PartUnreachable(self.name, str(self.log), f"it did not end within {timeout_s:.0f} s:\n{self.said()}") from error
+        said = f":\n{self.said()}" if self.said() else ", as it says above"
+        if code == _PART_UNREACHABLE:
+            raise PartUnreachable(self.name, str(self.log), f"a part does not answer{said}")
+        if code:
+            raise DemoFailed(f"{self.name} ended with {code}{said}")
+
+
+@dataclass(frozen=True, slots=True)
 class Commands:
-    """`variables` are the whole environment of a command; what it writes is appended to a log below `logs`."""
+    """`variables` are the whole environment of a command; what it writes goes to a log of its own below `logs`."""
 
     variables: Mapping[str, str]
     logs: Path
 
-    def run(self, *arguments: str, timeout_s: float) -> None:
-        """Wait for `tailrace <arguments>`.
-
-        Raises PartUnreachable where it says so or does not end within `timeout_s`, ClickException where it fails otherwise.
-        """
-        with self.start(*arguments) as process:
-            self.wait(process, arguments, timeout_s)
-
     @contextmanager
-    def start(self, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """`tailrace <arguments>`, running; it is stopped at the end where it has not ended by itself."""
+    def start(self, *arguments: str, show_progress: bool = False) -> Iterator[Running]:
+        """`tailrace <arguments>`, running; it is stopped at the end where it has not ended by itself.
+
+        With `show_progress`, what it writes to standard error is shown instead of logged.
+        """
         self.logs.mkdir(parents=True, exist_ok=True)
-        with self._log(arguments).open("ab") as log:
-            command = [sys.executable, "-m", "deploy.cli", *arguments]
-            process = subprocess.Popen(command, env=dict(self.variables), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        log_file = self.logs / f"demo-{arguments[0]}.log"
+        command = [sys.executable, "-m", "deploy.cli", *arguments]
+        with log_file.open("ab") as log:
+            error = None if show_progress else log
+            process = subprocess.Popen(command, env=dict(self.variables), stdin=subprocess.DEVNULL, stdout=log, stderr=error)
         try:
-            yield process
+            yield Running(f"`tailrace {' '.join(arguments)}`", process, log_file)
         finally:
-            stop(process)
-
-    def wait(self, process: "subprocess.Popen[bytes]", arguments: Sequence[str], timeout_s: float) -> None:
-        """As `run`, for a process of `start`."""
-        command = f"`tailrace {' '.join(arguments)}`"
-        try:
-            code = process.wait(timeout_s)
-        except subprocess.TimeoutExpired as error:
-            remedy = f"it did not end within {timeout_s:.0f} s; see {self._log(arguments)}"
-            raise PartUnreachable(command, "the demo", remedy) from error
-        if code == _PART_UNREACHABLE:
-            raise PartUnreachable(command, "the demo", self.said(arguments))
-        if code:
-            raise click.ClickException(f"{command} ended with {code}:\n{self.said(arguments)}")
-
-    def said(self, arguments: Sequence[str]) -> str:
-        """The end of what the command wrote."""
-        lines = self._log(arguments).read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(lines[-_SAID_LINES_MAX:])
-
-    def _log(self, arguments: Sequence[str]) -> Path:
-        return self.logs / f"demo-{arguments[0]}.log"
+            _stop(process)
 
 
-def stop(process: "subprocess.Popen[bytes]") -> None:
+def _stop(process: "subprocess.Popen[bytes]") -> None:
     """SIGTERM, and SIGKILL where that is not heard within STOP_TIMEOUT_S."""
     if process.poll() is not None:
         return

@@ -5,12 +5,24 @@ So a run says the same as the one before, and touches nothing of anybody's. What
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import ConfigurationError
 
 MARK = ".tailrace-demo"
 """Stands in a home that a demo has made, and that the next one may empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Files of a home that the demo writes and its commands read."""
+
+    experiments: str = "experiments.json"
+    catalogue: str = "catalogue.json"
+
+
+INPUTS = Inputs()
 
 _KEPT = frozenset({"TAILRACE_CACHE"})
 

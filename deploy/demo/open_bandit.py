@@ -1,6 +1,7 @@
 """The Open Bandit log as Tailrace's events. Pure, and nothing is invented: what the log lacks is null.
 
-Each row is a RecommendationServed of one slot whose unit is the impression itself, since the log names no user. Each click is an
+Each row is a RecommendationServed of one slot whose unit is the impression itself, since the log names no user. The slot's place
+is the log's, counted from 0 instead of 1; its propensity is the log's, which knows of no items beside it. Each click is an
 Interaction at the time of its row: the log has no time of the click.
 """
 
@@ -47,7 +48,7 @@ def served(impression: Impression, event_id: EventId) -> RecommendationServed:
         policy_id=impression.policy,
         intended_policy_id=impression.policy,
         assignments=(_assignment(impression),),
-        slots=(Slot(ItemId(impression.item_id), impression.position, propensity=impression.propensity),),
+        slots=(Slot(ItemId(impression.item_id), impression.position - 1, propensity=impression.propensity),),
         context=dict(zip(FEATURES, impression.features, strict=True)),
     )
 
@@ -65,7 +66,7 @@ def click(impression: Impression, event_id: EventId) -> Interaction:
         item_id=ItemId(impression.item_id),
         kind=CLICK,
         request_id=RequestId(name),
-        position=impression.position,
+        position=impression.position - 1,
     )
 
 

@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterator, Sequence
 
 from analytics import scorecard_json, scorecard_text
+from analytics.results import Scorecard
+from deploy.demo.log_reading import remarks, with_remarks
 from deploy.demo.result import LOG, USERS, DemoResult
 from deploy.demo.simulated_reading import SimulatedReading
 
@@ -25,7 +27,7 @@ def as_json(result: DemoResult) -> str:
         "dead_letters": result.dead_letters,
         "logs": [dataclasses.asdict(log) for log in result.logs],
         "users": dataclasses.asdict(result.users),
-        "scorecards": [scorecard_json.as_document(card) for card in result.cards],
+        "scorecards": [scorecard_json.as_document(card) for card in (*_log_cards(result), result.users_card)],
         "log_reading": dataclasses.asdict(result.log_reading),
         "simulated_reading": dataclasses.asdict(result.simulated_reading),
         "stages": [dataclasses.asdict(stage) for stage in result.stages],
@@ -35,8 +37,16 @@ def as_json(result: DemoResult) -> str:
 
 
 def as_text(result: DemoResult) -> str:
-    cards = (scorecard_text.render(card).splitlines() for card in result.cards)
-    sections = (_went_in(result), _arrived(result), _logs(result), *cards, _truth(result), _end(result))
+    sections = (
+        _went_in(result),
+        _arrived(result),
+        _logs(result),
+        *map(_card, result.log_cards),
+        _log_remarks(result),
+        _card(result.users_card),
+        _truth(result),
+        _end(result),
+    )
     return "\n\n".join("\n".join(section) for section in sections)
 
 
@@ -88,6 +98,20 @@ def _logs(result: DemoResult) -> Iterator[str]:
         for log in result.logs
     ]
     yield from _table([header, *rows], text_columns={0, 1, 6})
+
+
+def _card(card: Scorecard) -> Iterator[str]:
+    yield from scorecard_text.render(card).splitlines()
+
+
+def _log_cards(result: DemoResult) -> list[Scorecard]:
+    """Each with the remarks that the text says once for all."""
+    return [with_remarks(card, result.log_reading) for card in result.log_cards]
+
+
+def _log_remarks(result: DemoResult) -> Iterator[str]:
+    yield "What the scorecards of the log cannot show"
+    yield from (f"  · {remark.text}" for remark in remarks(result.log_reading))
 
 
 def _truth(result: DemoResult) -> Iterator[str]:

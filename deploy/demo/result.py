@@ -7,6 +7,7 @@ from analytics.results import Scorecard
 from deploy.demo.ledger import Comparison
 from deploy.demo.log_reading import LogReading
 from deploy.demo.simulated_reading import SimulatedReading
+from deploy.demo.stages import Stage
 
 LOG = "open bandit log"
 USERS = "simulated users"
@@ -44,24 +45,17 @@ class UsersCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """One step of the run. Stages overlap, so their seconds do not add up to the whole."""
-
-    name: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class DemoResult:
-    """`deliveries` by topic, then by source. `cards` are the scorecards in the order in which they should be read."""
+    """`deliveries` by topic, then by source."""
 
     deliveries: Mapping[str, Mapping[str, Comparison]]
     dropped: Mapping[str, int]
     dead_letters: int
     logs: tuple[LogCount, ...]
     users: UsersCount
-    cards: tuple[Scorecard, ...]
+    log_cards: tuple[Scorecard, ...]
     log_reading: LogReading
+    users_card: Scorecard
     simulated_reading: SimulatedReading
     stages: tuple[Stage, ...]
     seconds: float

@@ -142,7 +142,7 @@ def test_an_impression_becomes_an_answer_with_one_slot(sample: list[Impression])
         policy_id="random",
         intended_policy_id="random",
         assignments=(event.assignments[0],),
-        slots=(Slot(item_id=ItemId("14"), position=3, propensity=0.0125),),
+        slots=(Slot(item_id=ItemId("14"), position=2, propensity=0.0125),),
         context=dict(zip([f"user_feature_{place}" for place in range(4)], sample[0].features, strict=True)),
     )
     assert dataclasses.asdict(event.assignments[0]) == dataclasses.asdict(Assignment("impression", "observed", exposed=True)) | {
@@ -166,7 +166,7 @@ def test_a_click_names_the_answer_that_it_belongs_to(sample: list[Impression]) -
         item_id=answer.slots[0].item_id,
         kind="click",
         request_id=answer.request_id,
-        position=answer.slots[0].position,
+        position=clicked.position - 1,
     )
 
 

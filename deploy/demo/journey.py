@@ -1,0 +1,92 @@
+"""The way of the demo's events: out through the emitter and the HTTP worker, into the warehouse, and back as findings."""
+
+import dataclasses
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deploy.demo import demo_ranking, open_bandit
+from deploy.demo.commands import Commands, Running
+from deploy.demo.emission import emit_log
+from deploy.demo.errors import DemoFailed
+from deploy.demo.findings import Emitted, find
+from deploy.demo.home import INPUTS
+from deploy.demo.open_bandit_log import Impression, load_sample
+from deploy.demo.result import DemoResult
+from deploy.demo.stages import Stages
+from deploy.demo.users import Visited, WorkerClient, visit
+from producers.main import emitter_from_environment, new_id, now_us
+from schemas.errors import PartUnreachable
+from schemas.events import EventId, ExperimentDefinition
+
+PUBLISH_TIMEOUT_S = 60.0
+WORKER_START_TIMEOUT_S = 60.0
+SINK_TIMEOUT_S = 180.0
+SERVING_SEED = "2020"
+_POLL_S = 0.05
+
+_SERVING_ON = re.compile(r"serving on (http://\S+)")
+
+
+def load_log() -> list[Impression]:
+    """The logged impressions of all logs, in the order in which the shop showed them."""
+    return sorted(load_sample(), key=lambda impression: impression.shown_at)
+
+
+def travel(variables: Mapping[str, str], home: Path, log: Sequence[Impression], stages: Stages) -> DemoResult:
+    """Send everything through the stack that `variables` name. Raises PartUnreachable and DemoFailed."""
+    experiments, catalogue = home / INPUTS.experiments, home / INPUTS.catalogue
+    _write_json(experiments, [_without_nulls(definition) for definition in _definitions(log)])
+    _write_json(catalogue, demo_ranking.catalogue())
+    serving = {
+        "TAILRACE_CATALOGUE_FILE": str(catalogue),
+        "TAILRACE_EXPERIMENTS_FILE": str(experiments),
+        "TAILRACE_SERVING_SEED": SERVING_SEED,
+    }
+    commands = Commands({**variables, **serving}, home / "logs")
+    publish = commands.start("experiments", "publish", str(experiments))
+    with commands.start("sink"), publish as publishing, commands.start("serve", "--port", "0") as worker:
+        with stages.stage("the log is emitted; sink and worker start meanwhile, and definitions are published"):
+            emission = emit_log(emitter_from_environment(variables), log, lambda: EventId(new_id()))
+            publishing.wait(PUBLISH_TIMEOUT_S)
+        with stages.stage(f"{demo_ranking.VISITS.requests:,} requests of simulated users are answered over HTTP"):
+            visited = _visit(worker)
+    with stages.stage("the sink has caught up"), commands.start("sink", "--drain") as sink:
+        sink.wait(SINK_TIMEOUT_S)
+    with stages.stage("what arrived is compared, and the scorecards are asked"):
+        return find(variables, log, Emitted(emission, visited), now_us())
+
+
+def _definitions(log: Sequence[Impression]) -> list[ExperimentDefinition]:
+    return [*open_bandit.definitions(log), demo_ranking.definition(now_us())]
+
+
+def _without_nulls(definition: ExperimentDefinition) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(definition).items() if value is not None}
+
+
+def _write_json(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document, indent=2), encoding="utf-8")
+
+
+def _visit(worker: Running) -> Visited:
+    client = WorkerClient(_await_address(worker))
+    try:
+        if not client.ready():
+            raise DemoFailed(f"the HTTP worker is not ready:\n{worker.said()}")
+        return visit(client, demo_ranking.VISITS)
+    finally:
+        client.close()
+
+
+def _await_address(worker: Running) -> str:
+    """The URL that the worker says it serves on. Raises PartUnreachable."""
+    deadline_s = time.monotonic() + WORKER_START_TIMEOUT_S
+    while (said := _SERVING_ON.search(worker.said())) is None:
+        if worker.has_ended() or time.monotonic() > deadline_s:
+            raise PartUnreachable(worker.name, str(worker.log), f"it did not start:\n{worker.said()}")
+        time.sleep(_POLL_S)
+    return said[1]
