@@ -65,7 +65,7 @@ class Courier:
         self.counters = CourierCounters()
         self._outbox, self._transport = outbox, transport
         self._producer_id = outbox.producer_id
-        self._lookup = schema_ids.lookup
+        self._schema_ids = schema_ids
         self._limits, self._now_us = limits, now_us
         self._codecs: dict[type[object], Codec[Any]] = {kind: Codec(kind) for kind, _ in EVENT_TYPES}
         self._checkpoint_codec = Codec(ProducerCheckpoint)
@@ -97,6 +97,7 @@ class Courier:
 
     def _run(self) -> None:
         self._find_schema_ids()
+        self._guarded(self._schema_ids.close)
         next_report = time.monotonic()
         next_checkpoint = next_report + self._limits.checkpoint_interval_s
         while not self._closing.is_set():
@@ -131,7 +132,7 @@ class Courier:
 
     def _look_up(self) -> None:
         try:
-            self._ids = {topic.name: self._lookup(topic) for topic in TOPICS}
+            self._ids = {topic.name: self._schema_ids.lookup(topic) for topic in TOPICS}
         except SchemaUnavailable as error:
             self.counters.lookup_failures += 1
             self._report_lookup(error)

@@ -43,7 +43,7 @@ class EmitterStatus:
 
 
 class Emitter:
-    """Owns `transport` from now on, and closes it. Close the emitter, or leave it to the end of the process."""
+    """Owns `transport` and `schema_ids`, and closes them. Close the emitter, or leave it to the end of the process."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ def revision_key(definition: ExperimentDefinition) -> str:
 
 
 class ExperimentPublisher:
-    """Owns `transport` until `close`."""
+    """Owns `transport` and `schema_ids`, and closes them."""
 
     def __init__(self, transport: Transport, schema_ids: SchemaIds, prefix: str = DEFAULT_PREFIX) -> None:
         self._transport, self._schema_ids = transport, schema_ids
@@ -40,6 +40,7 @@ class ExperimentPublisher:
 
     def close(self) -> None:
         self._transport.close()
+        self._schema_ids.close()
 
     def _send(self, definition: ExperimentDefinition, schema_id: int, deadline: float) -> None:
         key = revision_key(definition)

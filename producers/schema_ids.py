@@ -20,6 +20,10 @@ class SchemaIds(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of connections. Closing again does nothing."""
+        ...
+
 
 class RegistrySchemaIds:
     """Asks a Confluent-compatible registry, at `url`, under the subjects of the topics with `prefix`."""
@@ -40,3 +44,6 @@ class RegistrySchemaIds:
             raise SchemaUnavailable(name, f"the registry does not answer: {error}", registered=None) from error
         assert found.schema_id is not None, "a registered schema has an id"
         return found.schema_id
+
+    def close(self) -> None:
+        self._client.close()

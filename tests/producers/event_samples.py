@@ -58,6 +58,9 @@ class KnownSchemaIds:
             raise SchemaUnavailable(topic.name, "the registry does not answer", registered=None)
         return self.ids.setdefault(topic.name, len(self.ids) + 1)
 
+    def close(self) -> None:
+        """It holds nothing."""
+
 
 def served_of(records: list[OutboundRecord], topic: str = "tailrace.recommendations") -> list[RecommendationServed]:
     codec, writer = Codec(RecommendationServed), parse_physical(contract("RecommendationServed").newest.schema)
