@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
 
-.PHONY: demo test check lint format bench lock clean
+.PHONY: demo test check lint format bench lock lock-artifacts clean
 
 demo: $(VENV)/deploy.stamp  ## set up, and show the whole way of an event on real parts
 	$(BIN)/tailrace demo
@@ -32,6 +32,9 @@ bench: $(VENV)/dev.stamp  ## measure the sink and its peers in one run
 lock:  ## resolve the dependencies anew; needs uv
 	$(LOCK) --extra dev --output-file requirements/dev.lock
 	$(LOCK) --extra deploy --extra build --constraint requirements/dev.lock --output-file requirements/deploy.lock
+
+lock-artifacts: $(VENV)/dev.stamp  ## resolve the local stack's Maven artifacts anew, after a version in lock_artifacts.py changed
+	$(BIN)/python -m deploy.local.lock_artifacts
 
 clean:
 	rm -rf $(VENV) .tailrace build dist
