@@ -6,9 +6,8 @@ read. Source: Fabijan et al. (2019), "Diagnosing Sample Ratio Mismatch in Online
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 
-import numpy as np
 from scipy import stats
 
 from analytics.statistics.estimates import PValue
@@ -49,8 +48,9 @@ def _test(counts: Sequence[int], shares: Sequence[float]) -> PValue:
 def _exact(counts: Sequence[int], shares: Sequence[float]) -> float:
     """The probability of all outcomes that are at most as likely as the one seen."""
     n, arms = sum(counts), len(counts)
-    bars = np.array(list(combinations(range(n + arms - 1), arms - 1)))
-    edges = np.hstack([np.full((len(bars), 1), -1), bars, np.full((len(bars), 1), n + arms - 1)])
-    likelihoods = stats.multinomial.pmf(np.diff(edges) - 1, n, list(shares))
+    # Stars and bars: every way to place arms − 1 bars among n stars is one way to share n units out.
+    places = combinations(range(n + arms - 1), arms - 1)
+    outcomes = [[right - left - 1 for left, right in pairwise((-1, *bars, n + arms - 1))] for bars in places]
+    likelihoods = stats.multinomial.pmf(outcomes, n, list(shares))
     seen = stats.multinomial.pmf(list(counts), n, list(shares))
     return min(1.0, float(likelihoods[likelihoods <= seen * _TIES].sum()))

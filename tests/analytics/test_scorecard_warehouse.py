@@ -36,6 +36,18 @@ def clicks_per_unit(card: Scorecard, arm: str) -> float | None:
     return next(found for found in card.arms if found.name == arm).metric_means["clicks_per_unit"]
 
 
+def spent_on(kind: str) -> Metric:
+    return Metric(
+        name="spent",
+        title="Spent",
+        description="Spent.",
+        unit_of_measure="euros",
+        kind=MetricKind.MEAN,
+        better=Direction.HIGHER,
+        numerator=Measure(Source.INTERACTIONS, Aggregate.SUM, kind),
+    )
+
+
 def test_an_event_that_was_sent_twice_counts_once_and_is_counted_as_a_duplicate(ingest: Ingest, ledger: Ledger, ask: Ask) -> None:
     for number in range(3):
         ledger.serve(ledger.unit(number), BEGAN_AT, "control")
@@ -156,31 +168,47 @@ def test_a_checkpoint_says_how_much_is_still_missing(ingest: Ingest, ledger: Led
         closed=False,
     )
     ingest.write(ledger.served)
-    ingest.write([early, replace(early, next_seq=5, counts=counted, closed=True), replace(early, topic="interactions")])
+    ingest.write(
+        [early, replace(early, next_seq=5, counts=counted, closed=True), replace(early, topic="interactions", next_seq=9)]
+    )
     completeness = ask().completeness
     assert (completeness.exposures_emitted, completeness.exposures_arrived) == (5, 4)
     assert (completeness.emitters, completeness.emitters_open) == (1, 0)
 
 
 def test_a_value_that_is_not_a_number_gives_null_and_a_reason(ingest: Ingest, ledger: Ledger, warehouse: Warehouse) -> None:
+    kind = "it's a 'kind'"
     for number in range(4):
         ledger.serve(ledger.unit(number), BEGAN_AT, "control" if number % 2 else "sampled")
-        ledger.act(ledger.unit(number), BEGAN_AT + SECOND, "it's a 'kind'", math.nan if number == 1 else 2.0)
+        ledger.act(ledger.unit(number), BEGAN_AT + SECOND, kind, math.nan if number == 1 else 2.0)
     ingest.write(ledger.served)
     ingest.write(ledger.interactions)
-    spent = Metric(
-        name="spent",
-        title="Spent",
-        description="Spent.",
-        unit_of_measure="euros",
-        kind=MetricKind.MEAN,
-        better=Direction.HIGHER,
-        numerator=Measure(Source.INTERACTIONS, Aggregate.SUM, "it's a 'kind'"),
-    )
-    card = scorecard(warehouse, Question(ledger.experiment, (spent,)), Micros(ENDED_AT))
+    card = scorecard(warehouse, Question(ledger.experiment, (spent_on(kind),)), Micros(ENDED_AT))
     assert {arm.name: arm.metric_means["spent"] for arm in card.arms} == {"control": None, "sampled": 2.0}
     assert card.comparison("spent", "sampled").difference.p.reason == "the control holds a value that is not finite"
     assert "NaN" not in scorecard_json.render(card)
+
+
+def test_a_window_ends_before_its_last_moment(ingest: Ingest, ledger: Ledger, warehouse: Warehouse) -> None:
+    ledger.serve(ledger.unit(1), BEGAN_AT, "control")
+    hour = 3600 * SECOND
+    for after, value in ((0, 1.0), (hour - 1, 10.0), (hour, 100.0)):
+        ledger.act(ledger.unit(1), BEGAN_AT + after, "purchase", value)
+    ingest.write(ledger.served)
+    ingest.write(ledger.interactions)
+    within_an_hour = replace(spent_on("purchase"), window_hours=1)
+    card = scorecard(warehouse, Question(ledger.experiment, (within_an_hour,)), Micros(ENDED_AT))
+    assert card.arms[0].metric_means["spent"] == 11
+
+
+def test_a_small_variance_far_from_zero_is_not_lost(ingest: Ingest, ledger: Ledger, warehouse: Warehouse) -> None:
+    for number in range(400):
+        ledger.serve(ledger.unit(number), BEGAN_AT, "control")
+        ledger.act(ledger.unit(number), BEGAN_AT, "purchase", 1e9 + number % 4)
+    ingest.write(ledger.served)
+    ingest.write(ledger.interactions)
+    (cell,) = warehouse.cells(ledger.experiment, "live", (spent_on("purchase"),))
+    assert cell.moments["spent"].var("numerator") == pytest.approx(1.25 * 400 / 399, rel=1e-6)
 
 
 def test_without_a_metric_there_are_still_counts(ingest: Ingest, ledger: Ledger, warehouse: Warehouse) -> None:
