@@ -110,6 +110,11 @@ def test_a_get_request_cannot_write(server: Server, table: str) -> None:
     assert server.rows(f"SELECT count() FROM {table}") == ["0"]
 
 
+def test_a_long_query_fits_into_the_url_and_an_empty_one_is_an_error(server: Server) -> None:
+    assert server.ask(query=f"SELECT length('{'x' * 100_000}')").text == "100000\n"
+    assert server.ask("  ").code == 62
+
+
 def test_parameters_are_values_not_text(server: Server) -> None:
     reply = server.ask("SELECT {text:String}, {number:UInt32} + 1", param_text="it's '); DROP", param_number=41)
     assert reply.text == "it\\'s \\'); DROP\t42\n"
@@ -393,6 +398,19 @@ def test_sigterm_lets_a_running_query_end(tmp_path: Path) -> None:
     assert stop(ending) == 0
     client.join(DEADLINE_SECONDS)
     assert replies[0].text == "0\n"
+
+
+def test_sigterm_does_not_wait_for_ever(tmp_path: Path) -> None:
+    ending = start(tmp_path / "data", "--grace-seconds", "1")
+    replies: list[Reply] = []
+    client = threading.Thread(
+        target=lambda: replies.append(ending.ask("SELECT sum(cityHash64(number)) FROM numbers(100000000000)"))
+    )
+    client.start()
+    eventually(lambda: len(ending.rows("SELECT 1 FROM system.processes WHERE query LIKE '%cityHash64%'")) == 2)
+    assert stop(ending) == 0
+    client.join(DEADLINE_SECONDS)
+    assert replies == [] or replies[0].status != 200
 
 
 def test_a_directory_or_port_that_is_taken_ends_the_start_with_3(server: Server, tmp_path: Path) -> None:

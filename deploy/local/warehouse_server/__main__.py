@@ -28,6 +28,8 @@ from deploy.local.warehouse_server.workers import Workers
 from schemas.errors import ConfigurationError, PartUnreachable
 
 UNREACHABLE, MISCONFIGURED = 3, 2
+URL_BYTES_MAX = 1 << 20
+"""ClickHouse's http_max_uri_size: many clients put the whole query there."""
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -86,6 +88,7 @@ def serve(config: ServerConfig) -> None:
             lifespan="off",
             timeout_graceful_shutdown=config.limits.grace_seconds,
             timeout_keep_alive=75,
+            h11_max_incomplete_event_size=URL_BYTES_MAX,
             server_header=False,
         )
     ).run(sockets=[listener])

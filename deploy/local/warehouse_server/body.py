@@ -7,7 +7,9 @@ inserted nothing.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from starlette.types import Receive
 
@@ -15,9 +17,12 @@ from deploy.local.warehouse_server.compression import Decoder
 from deploy.local.warehouse_server.errors import QUERY_IS_TOO_LARGE, refusal
 from deploy.local.warehouse_server.statement import INSERT_HEAD_BYTES_MAX, DataInsert, Plain, data_insert, plain
 
+Read = TypeVar("Read")
+
 RECEIVE_SECONDS = 300
 STATEMENT_BYTES_MAX = 16 << 20
 """A statement without data may be this long: IN lists of a million ids fit."""
+READ_ON_LOOP_BYTES_MAX = 16 << 10
 FORM_BYTES_MAX = 64 << 20
 _SPOOL_BYTES = 4 << 20
 
@@ -84,7 +89,12 @@ async def read_statement(url_query: str, chunks: AsyncIterator[bytes], spool: Pa
         if len(head) > STATEMENT_BYTES_MAX:
             raise refusal(QUERY_IS_TOO_LARGE, f"The statement is longer than {STATEMENT_BYTES_MAX} bytes.")
     text = bytes(head)
-    return Statement(plain(text), text, None)
+    return Statement(await off_loop(text, partial(plain, text)), text, None)
+
+
+async def off_loop(text: bytes, reading: Callable[[], Read]) -> Read:
+    """What `reading` finds in `text`; a long text is read in a thread, so that other clients do not wait for it."""
+    return reading() if len(text) <= READ_ON_LOOP_BYTES_MAX else await asyncio.to_thread(reading)
 
 
 async def _spooled(path: Path, first: bytes, chunks: AsyncIterator[bytes]) -> None:

@@ -17,7 +17,7 @@ from starlette.types import Receive
 
 from deploy.local.warehouse_server.access import authenticated
 from deploy.local.warehouse_server.answer import Answer, content_type
-from deploy.local.warehouse_server.body import Statement, decoded, read_statement, whole
+from deploy.local.warehouse_server.body import Statement, decoded, off_loop, read_statement, whole
 from deploy.local.warehouse_server.compression import chosen, decoder
 from deploy.local.warehouse_server.config import ServerConfig
 from deploy.local.warehouse_server.engine import Engine, Outcome
@@ -96,7 +96,7 @@ class Exchange:
 
     async def _check(self, user: str, statement: Statement, sent: Form, spool: Path) -> None:
         try:
-            refuse(statement.head, user)
+            await off_loop(statement.head, partial(refuse, statement.head, user))
             for table in sent.tables:
                 refuse(table_definition(table), user)
             if isinstance(statement.parsed, DataInsert) and statement.parsed.format.lower() in EVALUATING:
@@ -130,6 +130,7 @@ class Exchange:
                 await (self._gather(pipe, job, format_name) if query.waits_for_end else self._pass_on(pipe, job, format_name))
             finally:
                 watch.cancel()
+                await self._stop(job, str(transit), pipe)
 
     async def _pass_on(self, pipe: ResultPipe, job: asyncio.Future[Outcome], format_name: str) -> None:
         """The result as it comes."""
@@ -171,10 +172,25 @@ class Exchange:
         """Stop a query whose client has gone: again and again, since it may not have begun."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
+        await self._cancel(job, tag)
+
+    async def _cancel(self, job: asyncio.Future[Outcome], tag: str) -> None:
         self._abandoned.set()
         while not job.done():
             await asyncio.to_thread(self.server.engine.cancel, tag)
             await asyncio.wait({job}, timeout=CANCEL_INTERVAL_SECONDS)
+
+    async def _stop(self, job: asyncio.Future[Outcome], tag: str, pipe: ResultPipe) -> None:
+        """Where the answer ended before the query did (a client that takes nothing, the server's end): end the query too.
+
+        It may write what it still has, since it would open a pipe that has gone as a file.
+        """
+        if job.done():
+            return
+        draining = asyncio.create_task(pipe.drain())
+        await self._cancel(job, tag)
+        await draining
+        job.exception()
 
 
 def refuse_in_values(path: Path) -> None:

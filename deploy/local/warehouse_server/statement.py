@@ -7,6 +7,7 @@ module knows at which byte those clauses go. The grammar is ClickHouse's: Parser
 from dataclasses import dataclass
 from itertools import islice
 
+from deploy.local.warehouse_server.errors import SYNTAX_ERROR, refusal
 from deploy.local.warehouse_server.tokens import Kind, Token, tokens
 
 INSERT_HEAD_BYTES_MAX = 262_144
@@ -101,12 +102,12 @@ def _formatted(text: bytes, keyword: Token) -> tuple[str, int]:
 
 
 def plain(text: bytes) -> Plain:
-    """`text` as a statement without data. A trailing semicolon stays where it is, behind the clause."""
+    """`text` as a statement without data; ServerError 62 where it is none. A trailing semicolon stays behind the clause."""
     found = list(tokens(text))
     while found and found[-1].text == ";":
         found.pop()
     if not found:
-        return Plain(text, None, len(text))
+        raise refusal(SYNTAX_ERROR, "Syntax error: Empty query")
     at = _format_at(found)
     if at is None:
         return Plain(text, None, found[-1].end)
