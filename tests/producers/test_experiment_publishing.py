@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from confluent_kafka import Consumer, TopicPartition
 
 from deploy.cli import main
 from producers.errors import PublishError, SchemaUnavailable
@@ -18,7 +17,9 @@ from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract
 from schemas.events import ExperimentDefinition
 from schemas.experiment_files import parse_experiments
+from schemas.topics import EXPERIMENTS
 from tests.producers.event_samples import KnownSchemaIds
+from tests.producers.kafka_log import Log
 
 DOCUMENT: dict[str, Any] = {
     "experiment_id": "ab-1",
@@ -107,25 +108,4 @@ def test_the_command_publishes_to_the_topic(installation: Mapping[str, str], tmp
     result = CliRunner().invoke(main, ["experiments", "publish", str(path), "--json"], env=dict(installation))
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == {"published": ["ab-1:1"], "problems": []}
-    assert (b"ab-1:1", DEFINITION) in published(installation)
-
-
-def published(installation: Mapping[str, str]) -> list[tuple[bytes, ExperimentDefinition]]:
-    topic = installation.get("TAILRACE_TOPIC_PREFIX", "tailrace.") + "experiments"
-    consumer = Consumer(
-        {"bootstrap.servers": installation["TAILRACE_KAFKA_BOOTSTRAP"], "group.id": "none", "enable.auto.commit": False}
-    )
-    try:
-        _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
-        consumer.assign([TopicPartition(topic, 0, 0)])
-        found: list[tuple[bytes, ExperimentDefinition]] = []
-        reached = 0
-        while reached < end:
-            message = consumer.poll(10)
-            assert message is not None, "the topic's records did not come"
-            assert message.error() is None
-            found.append((bytes(message.key() or b""), decoded(message.value())))
-            reached = (message.offset() or 0) + 1
-    finally:
-        consumer.close()
-    return found
+    assert Log(installation).read(ExperimentDefinition, EXPERIMENTS) == [DEFINITION]

@@ -7,12 +7,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
 import pytest
+
+from schemas.events import Interaction, ProducerCheckpoint, RecommendationServed
+from schemas.topics import INTERACTIONS, PRODUCER_CHECKPOINTS, RECOMMENDATIONS
+from tests.producers.kafka_log import Log
 
 TAILRACE = Path(sys.executable).parent / "tailrace"
 NOWHERE = {"TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1", "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1"}
@@ -101,3 +105,21 @@ def test_wrong_settings_end_it_with_all_of_them_named(serve: Serve) -> None:
     _, log = process.communicate(timeout=20)
     assert process.returncode == 2
     assert all(name in log for name in ("TAILRACE_CATALOGUE_FILE", "TAILRACE_K_MAX", "TAILRACE_HTTP_PORT"))
+
+
+@pytest.mark.integration
+def test_what_was_answered_is_in_the_topics_when_the_worker_has_ended(serve: Serve, installation: Mapping[str, str]) -> None:
+    process = serve("--port", "0", **{**installation, "TAILRACE_SHUTDOWN_MS": "15000"})
+    with httpx2.Client(base_url=url_of(process), timeout=10) as client:
+        ask = {"unit_id": "u", "surface": "home", "k": 1}
+        asked = [client.post("/v1/recommendations", json=ask).json()["request_id"] for _ in range(50)]
+        click = {"unit_id": "u", "surface": "home", "item_id": "a", "kind": "click", "request_id": asked[0]}
+        taken = client.post("/v1/interactions", json=click).json()["event_ids"]
+    process.send_signal(signal.SIGTERM)
+    _, log_of_process = process.communicate(timeout=30)
+    assert process.returncode == 0, log_of_process
+    log = Log(installation)
+    assert [served.request_id for served in log.read(RecommendationServed, RECOMMENDATIONS)] == asked
+    assert [(event.event_id, event.request_id) for event in log.read(Interaction, INTERACTIONS)] == [(taken[0], asked[0])]
+    checkpoints = log.read(ProducerCheckpoint, PRODUCER_CHECKPOINTS)
+    assert {(c.topic, c.next_seq) for c in checkpoints if c.closed} == {("recommendations", 50), ("interactions", 1)}
