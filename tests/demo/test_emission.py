@@ -22,6 +22,9 @@ class EveryId:
     def lookup(self, topic: Topic) -> int:
         return 1 + len(topic.name)
 
+    def close(self) -> None:
+        pass
+
 
 @pytest.fixture
 def transport() -> MemoryTransport:
