@@ -22,6 +22,8 @@ from stream_processors.warehouse.records import Ownership, Place
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
+ATTEND_S = 1.0
+"""After so long with the partitions the group is polled again, so that one that hangs does not cost the process its membership."""
 PAUSE_S_MIN = 0.2
 PAUSE_S_MAX = 15.0
 LOOK_FIRST_BATCHES = 10
@@ -44,6 +46,7 @@ class Partition:
     batch: Batch
     failures: int = 0
     pause_until_s: float = 0.0
+    attended_s: float = 0.0
     look_first: int = 0
 
     def pause(self, now_s: float, jitter: Callable[[], float]) -> float:
@@ -73,8 +76,11 @@ class Worker:
         for message in self.source.consume(POLL_S):
             self._take(message)
         self._follow_the_group()
-        for partition in list(self._partitions.values()):
+        began_s = self.clock_s()
+        for partition in sorted(self._partitions.values(), key=lambda partition: partition.attended_s):
             self._attend(partition)
+            if self.clock_s() - began_s > ATTEND_S:
+                return
 
     def finish(self) -> None:
         """Deliver what has been gathered, and wait for its commits. What cannot be delivered now will be read again."""
@@ -109,7 +115,7 @@ class Worker:
         return partition.place in (self.source.assigned if partition.ownership is None else self.source.fetched)
 
     def _attend(self, partition: Partition) -> None:
-        now_s = self.clock_s()
+        now_s = partition.attended_s = self.clock_s()
         if partition.ownership is None:
             if now_s >= partition.pause_until_s:
                 self._own(partition)
