@@ -41,7 +41,7 @@ class JavaProgram:
     startup_cache: Path
 
     def command(self) -> tuple[str, ...]:
-        cache = (f"-XX:AOTCache={self.startup_cache}",) if self.startup_cache.is_file() else ()
+        cache = (f"-XX:AOTCache={self.startup_cache}", "-Xlog:aot*=error") if self.startup_cache.is_file() else ()
         return (JAVA, *_OPTIONS, *cache, *self.options, *self.start)
 
     def watched_command(self, output: Path) -> tuple[str, ...]:

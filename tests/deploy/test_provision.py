@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -44,6 +45,17 @@ def test_a_topic_that_keeps_the_producers_clock_is_set_to_the_brokers(installati
     assert topics.differs == (f"{topic} has 2 partitions, 4 are usual: kept",)
     described = admin.describe_topics(TopicCollection([topic]))[topic].result(TIMEOUT_S)
     assert len(described.partitions) == 2
+
+
+@pytest.mark.integration
+def test_provisioning_at_the_same_time_from_two_sides_is_harmless(installation: Mapping[str, str]) -> None:
+    named = Installation.from_environment({**installation, TOPIC_PREFIX: installation[TOPIC_PREFIX] + "both."})
+
+    with ThreadPoolExecutor(2) as pool:
+        sides = list(pool.map(provision, [named, named]))
+
+    assert len(sides) == 2
+    assert [problem for examine in EXAMINATIONS.values() for problem in examine(named)] == []
 
 
 @pytest.mark.integration
