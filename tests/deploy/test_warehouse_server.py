@@ -139,6 +139,15 @@ def test_formats_come_from_the_query_the_url_or_a_header(server: Server) -> None
     assert (empty["rows"], empty["meta"]) == (0, [{"name": "x", "type": "UInt8"}])
 
 
+def test_go_clients_get_native_blocks_of_their_revision(server: Server) -> None:
+    asked: dict[str, Any] = {"client_protocol_version": 54460, "default_format": "Native"}
+    reply = server.ask("SELECT 'x' AS a", enable_http_compression=1, headers={"Accept-Encoding": "gzip"}, **asked)
+    assert gzip.decompress(reply.body) == b"\x01\x00\x02\xff\xff\xff\xff\x00" + b"\x01\x01\x01a\x06String\x00\x01x"
+    assert server.ask("SELECT 'x' AS a FORMAT Native", client_protocol_version=54405).body == b"\x01\x01\x01a\x06String\x01x"
+    large = server.ask("SELECT number FROM numbers(1000000)", **asked)
+    assert len(large.body) > 8_000_000
+
+
 def test_a_session_keeps_what_it_was_told(server: Server) -> None:
     server.rows("SET max_block_size = 4321", session_id="kept")
     server.rows("CREATE TEMPORARY TABLE mine (a UInt8)", session_id="kept", max_columns_to_read=2)

@@ -10,6 +10,7 @@ from starlette.types import Send
 from deploy.local.warehouse_server.compression import Encoder, encoder
 from deploy.local.warehouse_server.errors import ServerError
 from deploy.local.warehouse_server.metrics import ServerMetrics
+from deploy.local.warehouse_server.native_revision import RevisedBlocks
 
 SEND_SECONDS = 300
 SERVER_NAME = "tailrace"
@@ -48,12 +49,18 @@ class Answer:
     metrics: ServerMetrics
     headers: dict[str, str]
     encoding: str | None = None
+    revised: bool = False
+    """Native blocks are to be written in the later dialect of native_revision.py."""
     started: bool = False
     _encoder: Encoder | None = None
+    _blocks: RevisedBlocks | None = None
     _tag: str = ""
 
     async def whole(self, body: bytes, extra: Mapping[str, str]) -> None:
         """A result that is all here."""
+        if self.revised:
+            blocks = RevisedBlocks()
+            body = await _off_loop(blocks, body) + blocks.end()
         if self.encoding and body:
             stream = encoder(self.encoding)
             self.headers["Content-Encoding"] = self.encoding
@@ -64,18 +71,22 @@ class Answer:
     async def begin_stream(self, extra: Mapping[str, str]) -> None:
         self._tag = secrets.token_hex(8)
         self._encoder = encoder(self.encoding)
+        self._blocks = RevisedBlocks() if self.revised else None
         if self.encoding:
             self.headers["Content-Encoding"] = self.encoding
         await self._start(200, {**extra, "X-ClickHouse-Exception-Tag": self._tag})
 
     async def stream(self, part: bytes) -> None:
         assert self._encoder is not None
+        if self._blocks is not None:
+            part = await _off_loop(self._blocks, part)
         if encoded := await _off_loop(self._encoder, part):
             await self._body(encoded, more=True)
 
     async def end_stream(self) -> None:
         assert self._encoder is not None
-        await self._body(self._encoder.end(), more=False)
+        last = self._encoder.feed(self._blocks.end()) if self._blocks is not None else b""
+        await self._body(last + self._encoder.end(), more=False)
 
     async def break_stream(self, error: ServerError) -> None:
         """ClickHouse's marked exception block, and no end after it: the HTTP server closes the connection of an answer that its
@@ -115,7 +126,7 @@ class Answer:
             await self.send(message)
 
 
-async def _off_loop(stream: Encoder, part: bytes) -> bytes:
+async def _off_loop(stream: Encoder | RevisedBlocks, part: bytes) -> bytes:
     if len(part) <= _INLINE_BYTES:
         return stream.feed(part)
     return await asyncio.to_thread(stream.feed, part)

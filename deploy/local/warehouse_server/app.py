@@ -47,7 +47,8 @@ async def _answered(exchange: Exchange) -> str:
     try:
         await exchange.run()
     except ServerError as error:
-        await exchange.answer.error(error)
+        answer = exchange.answer
+        await (answer.break_stream(error) if answer.started else answer.error(error))
         return "error"
     except (ClientLeft, TimeoutError):
         return "cancelled"

@@ -24,6 +24,7 @@ from deploy.local.warehouse_server.engine import Engine, Outcome
 from deploy.local.warehouse_server.errors import ServerError
 from deploy.local.warehouse_server.form import Form, form, is_form, table_definition
 from deploy.local.warehouse_server.metrics import ServerMetrics
+from deploy.local.warehouse_server.native_revision import CUSTOM_SERIALIZATION_REVISION
 from deploy.local.warehouse_server.query import Query, query_of, summary
 from deploy.local.warehouse_server.refusals import refuse, refuse_values
 from deploy.local.warehouse_server.result_pipe import READ_BYTES, ResultPipe
@@ -126,6 +127,7 @@ class Exchange:
             job.add_done_callback(lambda _: pipe.finish())
             watch = asyncio.create_task(self._cancel_when_left(job, str(transit)))
             format_name = statement.format or query.default_format
+            self.answer.revised = format_name == "Native" and query.protocol_version >= CUSTOM_SERIALIZATION_REVISION
             try:
                 await (self._gather(pipe, job, format_name) if query.waits_for_end else self._pass_on(pipe, job, format_name))
             finally:

@@ -47,6 +47,8 @@ class Query:
     parameters: Mapping[str, str]
     read_only: str | None
     """The level of `readonly` under which the engine runs it; None for what may write."""
+    protocol_version: int
+    """The client's client_protocol_version: it says how Native is to be written."""
     waits_for_end: bool
     compresses: bool
     session_id: str | None
@@ -102,6 +104,7 @@ def query_of(
         | {name: value for name, value in given.items() if name != "readonly" or not read_only},
         parameters={name.removeprefix("param_"): value for name, value in arguments.items() if name.startswith("param_")},
         read_only=_read_only_level(given) if read_only else None,
+        protocol_version=_whole_number(arguments.get("client_protocol_version", "0")),
         waits_for_end=_on(arguments.get("wait_end_of_query", "0")),
         compresses=_on(arguments.get("enable_http_compression", "0")),
         session_id=arguments.get("session_id") or None,
@@ -123,6 +126,10 @@ def _read_only_level(given: Mapping[str, str]) -> str:
     if level not in {"1", "2"}:
         raise refusal(READONLY, "Cannot modify 'readonly' setting in readonly mode.")
     return level
+
+
+def _whole_number(value: str) -> int:
+    return int(value) if value.isdecimal() else 0
 
 
 def _on(value: str) -> bool:
