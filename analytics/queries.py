@@ -67,6 +67,7 @@ SELECT
 """
 
 COMPLETENESS = """
+-- Emitters count an event as often as they send it, so copies of an event count among what arrived as well.
 SELECT
     (
         SELECT (sum(emitted), count(), countIf(NOT closed))
@@ -84,7 +85,7 @@ SELECT
     ),
     (
         SELECT (count(), toUnixTimestamp64Milli(max(_kafka_time)))
-        FROM recommendations_once
+        FROM recommendations FINAL
         WHERE arrayExists(a -> ifNull(a.experiment_id = {experiment:String}, false) AND a.exposed, assignments)
     ),
     (SELECT count() FROM dead_letters FINAL)

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 ATTEND_S = 1.0
-"""After so long with the partitions the group is polled again, so that one that hangs does not cost the process its membership."""
+"""After so long with the partitions the group is polled again, lest one that hangs cost the process its membership."""
 PAUSE_S_MIN = 0.2
 PAUSE_S_MAX = 15.0
 LOOK_FIRST_BATCHES = 10
