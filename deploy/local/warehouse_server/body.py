@@ -36,8 +36,6 @@ class Statement:
     parsed: DataInsert | Plain
     head: bytes
     """The statement's text as it came: what the refusals look at."""
-    data: Path | None
-    """The file that holds an insert's rows; its owner removes it."""
 
 
 async def decoded(receive: Receive, decoder: Decoder, bytes_max: int, count: Callable[[float], None]) -> AsyncIterator[bytes]:
@@ -72,7 +70,7 @@ async def whole(chunks: AsyncIterator[bytes]) -> bytes:
 
 
 async def read_statement(url_query: str, chunks: AsyncIterator[bytes], spool: Path) -> Statement:
-    """The statement; as ClickHouse reads it, the URL's query and the body are one text, a line end between them."""
+    """The statement, and an insert's rows in `spool`; as ClickHouse reads it, the URL's query and the body are one text, a line end between them."""
     prefix = url_query.rstrip().encode("utf-8", "surrogateescape")
     head = bytearray(prefix + b"\n" if prefix else b"")
     async for chunk in chunks:
@@ -83,13 +81,13 @@ async def read_statement(url_query: str, chunks: AsyncIterator[bytes], spool: Pa
     insert = data_insert(text)
     if insert is not None:
         await _spooled(spool, text[insert.data_start :], chunks)
-        return Statement(insert, text[: insert.data_start], spool)
+        return Statement(insert, text[: insert.data_start])
     async for chunk in chunks:
         head += chunk
         if len(head) > STATEMENT_BYTES_MAX:
             raise refusal(QUERY_IS_TOO_LARGE, f"The statement is longer than {STATEMENT_BYTES_MAX} bytes.")
     text = bytes(head)
-    return Statement(await off_loop(text, partial(plain, text)), text, None)
+    return Statement(await off_loop(text, partial(plain, text)), text)
 
 
 async def off_loop(text: bytes, reading: Callable[[], Read]) -> Read:
