@@ -70,7 +70,7 @@ async def whole(chunks: AsyncIterator[bytes]) -> bytes:
 
 
 async def read_statement(url_query: str, chunks: AsyncIterator[bytes], spool: Path) -> Statement:
-    """The statement, and an insert's rows in `spool`; as ClickHouse reads it, the URL's query and the body are one text, a line end between them."""
+    """The statement; an insert's rows go to `spool`. As in ClickHouse the URL's query and the body are one text, of two lines."""
     prefix = url_query.rstrip().encode("utf-8", "surrogateescape")
     head = bytearray(prefix + b"\n" if prefix else b"")
     async for chunk in chunks:
