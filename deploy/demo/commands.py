@@ -30,6 +30,11 @@ class Running:
     def has_ended(self) -> bool:
         return self.process.poll() is not None
 
+    def refuse_end(self) -> None:
+        """Raises DemoFailed where it has ended."""
+        if self.has_ended():
+            raise DemoFailed(f"{self.name} ended with {self.process.returncode} before it was told to:\n{self.said()}")
+
     def wait(self, timeout_s: float) -> None:
         """Raises PartUnreachable where it says so or does not end within `timeout_s`, DemoFailed where it fails otherwise."""
         try:
@@ -38,7 +43,7 @@ class Running:
             raise PartUnreachable(self.name, str(self.log), f"it did not end within {timeout_s:.0f} s:\n{self.said()}") from error
         said = f":\n{self.said()}" if self.said() else ", as it says above"
         if code == _PART_UNREACHABLE:
-            raise PartUnreachable(self.name, str(self.log), f"a part does not answer{said}")
+            raise PartUnreachable(self.name, str(self.log), f"a part is missing{said}")
         if code:
             raise DemoFailed(f"{self.name} ended with {code}{said}")
 

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from deploy.demo import demo_ranking, open_bandit
 from deploy.demo.commands import Commands, Running
@@ -20,7 +19,7 @@ from deploy.demo.stages import Stages
 from deploy.demo.users import Visited, WorkerClient, visit
 from producers.main import emitter_from_environment, new_id, now_us
 from schemas.errors import PartUnreachable
-from schemas.events import EventId, ExperimentDefinition
+from schemas.events import EventId
 
 PUBLISH_TIMEOUT_S = 60.0
 WORKER_START_TIMEOUT_S = 60.0
@@ -28,6 +27,8 @@ SINK_TIMEOUT_S = 180.0
 SERVING_SEED = "2020"
 _POLL_S = 0.05
 
+_CATALOGUE = "TAILRACE_CATALOGUE_FILE"
+_EXPERIMENTS = "TAILRACE_EXPERIMENTS_FILE"
 _SERVING_ON = re.compile(r"serving on (http://\S+)")
 
 
@@ -38,38 +39,34 @@ def load_log() -> list[Impression]:
 
 def travel(variables: Mapping[str, str], home: Path, log: Sequence[Impression], stages: Stages) -> DemoResult:
     """Send everything through the stack that `variables` name. Raises PartUnreachable and DemoFailed."""
-    experiments, catalogue = home / INPUTS.experiments, home / INPUTS.catalogue
-    _write_json(experiments, [_without_nulls(definition) for definition in _definitions(log)])
-    _write_json(catalogue, demo_ranking.catalogue())
-    serving = {
-        "TAILRACE_CATALOGUE_FILE": str(catalogue),
-        "TAILRACE_EXPERIMENTS_FILE": str(experiments),
-        "TAILRACE_SERVING_SEED": SERVING_SEED,
-    }
-    commands = Commands({**variables, **serving}, home / "logs")
-    publish = commands.start("experiments", "publish", str(experiments))
-    with commands.start("sink"), publish as publishing, commands.start("serve", "--port", "0") as worker:
-        with stages.stage("the log is emitted; sink and worker start meanwhile, and definitions are published"):
-            emission = emit_log(emitter_from_environment(variables), log, lambda: EventId(new_id()))
-            publishing.wait(PUBLISH_TIMEOUT_S)
-        with stages.stage(f"{demo_ranking.VISITS.requests:,} requests of simulated users are answered over HTTP"):
-            visited = _visit(worker)
+    commands = Commands({**variables, **_write_inputs(home, log)}, home / "logs")
+    emitted = _emit(commands, log, stages)
     with stages.stage("the sink has caught up"), commands.start("sink", "--drain") as sink:
         sink.wait(SINK_TIMEOUT_S)
     with stages.stage("what arrived is compared, and the scorecards are asked"):
-        return find(variables, log, Emitted(emission, visited), now_us())
+        return find(variables, log, emitted, now_us())
 
 
-def _definitions(log: Sequence[Impression]) -> list[ExperimentDefinition]:
-    return [*open_bandit.definitions(log), demo_ranking.definition(now_us())]
+def _write_inputs(home: Path, log: Sequence[Impression]) -> dict[str, str]:
+    """The experiments and the catalogue as files, as their owners would keep them, and the variables that name them."""
+    experiments, catalogue = home / INPUTS.experiments, home / INPUTS.catalogue
+    definitions = [*open_bandit.definitions(log), demo_ranking.definition(now_us())]
+    experiments.write_text(json.dumps([dataclasses.asdict(definition) for definition in definitions], indent=2), encoding="utf-8")
+    catalogue.write_text(json.dumps(demo_ranking.catalogue(), indent=2), encoding="utf-8")
+    return {_EXPERIMENTS: str(experiments), _CATALOGUE: str(catalogue), "TAILRACE_SERVING_SEED": SERVING_SEED}
 
 
-def _without_nulls(definition: ExperimentDefinition) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(definition).items() if value is not None}
-
-
-def _write_json(path: Path, document: object) -> None:
-    path.write_text(json.dumps(document, indent=2), encoding="utf-8")
+def _emit(commands: Commands, log: Sequence[Impression], stages: Stages) -> Emitted:
+    """The log, then the users. The sink runs all the while, as it would in production."""
+    publish = commands.start("experiments", "publish", commands.variables[_EXPERIMENTS])
+    with commands.start("sink") as sink, publish as publishing, commands.start("serve", "--port", "0") as worker:
+        with stages.stage("the log is emitted; sink and worker start meanwhile, and definitions are published"):
+            emission = emit_log(emitter_from_environment(commands.variables), log, lambda: EventId(new_id()))
+            publishing.wait(PUBLISH_TIMEOUT_S)
+        with stages.stage(f"{demo_ranking.VISITS.requests:,} requests of simulated users are answered over HTTP"):
+            visited = _visit(worker)
+        sink.refuse_end()
+    return Emitted(emission, visited)
 
 
 def _visit(worker: Running) -> Visited:

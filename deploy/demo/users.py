@@ -21,7 +21,7 @@ from deploy.demo.simulation import Visits
 from schemas.errors import PartUnreachable
 from schemas.events import EventId, ItemId, Traffic
 
-CALLERS = 4
+CALLERS = 8
 CALL_TIMEOUT_S = 10.0
 SENT_AGAIN_EVERY = 50
 """Of so many requests one is sent again, and so are its clicks."""
