@@ -398,6 +398,27 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path) -> None:
     assert stop(second) == 0
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_directory_whose_default_database_is_empty_opens_again(tmp_path: Path, how: signal.Signals) -> None:
+    first = start(tmp_path / "data")
+    first.rows("CREATE DATABASE kept")
+    first.rows("CREATE TABLE kept.t (a UInt64) ENGINE = MergeTree ORDER BY a")
+    stop(first, how)
+
+    second = start(tmp_path / "data")
+
+    assert second.rows("EXISTS kept.t") == ["1"]
+    assert second.rows("SHOW TABLES FROM default") == []
+    assert stop(second) == 0
+
+
+def test_an_error_that_quotes_bytes_which_are_no_text_keeps_its_code(server: Server) -> None:
+    refused = server.ask("SELECT toInt32(unhex('fffe41'))")
+
+    assert refused.code == 6
+    assert "Cannot parse string '\ufffd\ufffdA' as Int32" in refused.text
+
+
 def test_sigterm_lets_a_running_query_end(tmp_path: Path) -> None:
     ending = start(tmp_path / "data")
     replies: list[Reply] = []

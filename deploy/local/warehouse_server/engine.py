@@ -7,6 +7,7 @@ document of its own, and gives nothing for an empty result).
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,7 @@ class Engine:
 
     def __init__(self, directory: Path, server_memory_bytes: int) -> None:
         self._path = str(directory)
+        _forget_empty_default(directory)
         try:
             self._root = EngineConnection(f"{self._path}?max_server_memory_usage={server_memory_bytes}")
             self._close_the_file_system(directory)
@@ -136,6 +138,16 @@ class Engine:
         self._root.close()
 
 
+def _forget_empty_default(directory: Path) -> None:
+    """The engine cannot attach a `default` in which there is no table (Code 49, "Cannot find UUID mapping"): it is made anew."""
+    kept = directory / "metadata" / "default.sql"
+    if not kept.exists():
+        return
+    found = re.search(r"UUID '(?P<uuid>[^']+)'", kept.read_text(encoding="utf-8"))
+    if found and not any((directory / "store" / found["uuid"][:3] / found["uuid"]).glob("*.sql")):
+        kept.unlink()
+
+
 class _Result(Protocol):
     def storage_rows_read(self) -> int: ...
     def storage_bytes_read(self) -> int: ...
@@ -159,8 +171,13 @@ def _figures(result: _Result) -> dict[str, int]:
 
 
 def _refusing(call: Callable[[], Any]) -> Any:
-    """`call`'s result; the engine's exceptions as ServerError. chdb.ChdbError is a RuntimeError."""
+    """`call`'s result; the engine's exceptions as ServerError. chdb.ChdbError is a RuntimeError.
+
+    An error that quotes bytes which are no text fails in chDB's binding, and holds the engine's words as its object.
+    """
     try:
         return call()
+    except UnicodeDecodeError as quoting:
+        raise from_engine(quoting.object.decode(errors="replace")) from quoting
     except RuntimeError as refused:
         raise from_engine(str(refused)) from refused
