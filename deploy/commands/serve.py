@@ -27,6 +27,7 @@ def serve(*, host: str | None, port: int | None) -> None:
     Needs a catalogue; Kafka and the registry may be away, at the cost of events. One process; run several for more.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every look-up of a schema
     variables = environment()
     if host is not None:
         variables["TAILRACE_HTTP_HOST"] = host
