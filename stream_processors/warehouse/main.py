@@ -62,6 +62,7 @@ class Sink:
             spread = random.Random().random  # noqa: S311 - keeps retries apart, decides nothing
             keeper = OwnershipKeeper(self._source, writer, letters, metrics)
             self._worker = Worker(self._source, keeper, self._delivery, routes, config.limits, metrics, time.monotonic, spread)
+            metrics.watch(self._worker.gathered)
             if config.metrics_port:
                 server, _ = start_http_server(config.metrics_port, "127.0.0.1", registry=registry)
                 parts.callback(server.server_close)

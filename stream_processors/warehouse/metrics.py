@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -34,6 +34,15 @@ class SinkMetrics:
         self._progress = Gauge(
             "tailrace_sink_last_progress_timestamp_seconds", "Last commit.", ("topic", "partition"), registry=registry
         )
+
+        # Fetched, and in no insert yet: what a batch gathers while it waits for its rows, bytes or age.
+        self._gathered = Gauge(
+            "tailrace_sink_gathered_records", "Records that wait for their batch to be due.", registry=registry
+        )
+
+    def watch(self, gathered: Callable[[], int]) -> None:
+        """Ask `gathered` whenever the figures are read."""
+        self._gathered.set_function(gathered)
 
     @contextmanager
     def insert(self, table: str, size_bytes: int) -> Iterator[None]:

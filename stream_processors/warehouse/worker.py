@@ -82,6 +82,10 @@ class Worker:
             if self.clock_s() - began_s > ATTEND_S:
                 return
 
+    def gathered(self) -> int:
+        """Records that wait for their batch to be due."""
+        return sum(len(partition.batch.messages) for partition in list(self._partitions.values()))
+
     def finish(self) -> None:
         """Deliver what has been gathered, and wait for its commits. What cannot be delivered now will be read again."""
         for partition in self._partitions.values():
