@@ -6,6 +6,7 @@ for again with the next batch.
 
 import json
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
 from fastavro.types import Schema
@@ -13,7 +14,7 @@ from fastavro.types import Schema
 from schemas.codec import parse_physical
 from schemas.contracts import AvroSchema
 from schemas.envelope import FIELD
-from stream_processors.warehouse.errors import RegistryTrouble
+from stream_processors.warehouse.errors import PartUnreachable, RegistryTrouble
 from stream_processors.warehouse.splice import container_header
 
 ANSWER_TIMEOUT_S = 10
@@ -47,6 +48,7 @@ class WriterSchemas:
     def __init__(self, registry_url: str) -> None:
         self._client = SchemaRegistryClient({"url": registry_url, "timeout": ANSWER_TIMEOUT_S, "max.retries": 0})
         self._writers: dict[int, Writer | None] = {}
+        self._refuse_absence(registry_url)
 
     def get(self, schema_id: int) -> Writer | None:
         """The writer of `schema_id`, None where the registry knows no Avro record under that id.
@@ -62,6 +64,16 @@ class WriterSchemas:
 
     def close(self) -> None:
         self._client.close()
+
+    def _refuse_absence(self, registry_url: str) -> None:
+        """Ask the registry something small. Raises PartUnreachable; its URL may hold a password, and is not shown whole."""
+        try:
+            self._client.get_compatibility()
+        except Exception as error:  # whatever the client's HTTP library raises when there is no answer
+            self._client.close()
+            parts = urlsplit(registry_url)
+            remedy = f"`tailrace up` starts one, TAILRACE_REGISTRY_URL names another ({error})"
+            raise PartUnreachable("the schema registry", f"{parts.hostname}:{parts.port}", remedy) from error
 
     def _text(self, schema_id: int) -> str | None:
         try:

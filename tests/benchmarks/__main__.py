@@ -1,4 +1,4 @@
-"""`make bench`: the sink beside its peers, in one run, as ratios.
+"""`make bench`: the sink and the codec beside their peers, in one run, as ratios.
 
 Every contender reads the same records from a local stack of its own, ROUNDS times, one after the other within a round, so that a
 machine that drifts drifts for all. Prints medians and ratios and writes the raw figures to docs/benchmarks/sink.json.
@@ -26,6 +26,7 @@ from deploy.provision import provision
 from deploy.settings import Installation, StackSettings
 from schemas.contracts import contract
 from tests.benchmarks.contenders import CONTENDERS
+from tests.benchmarks.encoding import encoding_us
 from tests.benchmarks.workloads import PEER_TABLE, WORKLOADS, Workload, encoded, peer_table_sql
 
 ROUNDS = 3
@@ -48,16 +49,19 @@ def main() -> None:
             figures = _measure({**variables, **installed.variables}, arguments.rounds)
         finally:
             stop_stack(StackSettings.from_environment(variables).home)
+    encoding = {name: encoding_us(workload) for name, workload in WORKLOADS.items()}
     report = {
         "machine": _machine(),
         "command": "make bench",
         "rounds": arguments.rounds,
         "figures": figures,
         "summary": _summary(figures),
+        "encoding_us": encoding,
     }
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     _print(report["summary"])
+    _print_encoding(encoding)
 
 
 def _measure(variables: Mapping[str, str], rounds: int) -> Figures:
@@ -151,6 +155,15 @@ def _print(summary: Any) -> None:
         for name, figure in by_name.items():
             rate, cpu_us, ratio = figure["rows_per_s"], figure["cpu_us_per_row"], figure["sink_is_times_as_fast"]
             print(f"{name:40} {rate:10,.0f} {cpu_us:11.1f} {ratio:24.2f}")
+
+
+def _print_encoding(encoding: Mapping[str, Mapping[str, float]]) -> None:
+    for workload, by_name in encoding.items():
+        print(f"\nencoding, {workload}")
+        print(f"{'':40} {'µs/event':>10} {'codec is … times as fast':>36}")
+        ours = next(iter(by_name.values()))
+        for name, figure_us in by_name.items():
+            print(f"{name:40} {figure_us:10.1f} {figure_us / ours:36.2f}")
 
 
 def _machine() -> dict[str, object]:

@@ -262,6 +262,7 @@ def test_whoever_owned_before_is_shut_out(bench: Bench) -> None:
 def test_an_installation_that_is_not_there_is_named_with_what_to_do(bench: Bench) -> None:
     for name, value in {
         "TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+        "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1/apis/ccompat/v7",
         "TAILRACE_WAREHOUSE_URL": "http://tailrace:x@127.0.0.1:1/none",
     }.items():
         done = subprocess.run(
