@@ -86,8 +86,18 @@ def test_a_byte_too_many_is_an_error() -> None:
         Codec(Interaction).decode(value + b"\x00", PHYSICAL)
 
 
-def test_a_value_of_the_wrong_type_is_refused_when_it_is_encoded() -> None:
-    wrong: Any = {"occurred_at": "yesterday"}
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"occurred_at": "yesterday"},
+        {"value": "much"},
+        {"position": 1.5},
+        {"session_id": 7},
+        {"traffic": "alien"},
+        {"position": 2**31},
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_when_it_is_encoded(wrong: dict[str, Any]) -> None:
     fields = {name: getattr(CLICK, name) for name in Interaction.__slots__}
 
     with pytest.raises(DatumError, match="Interaction"):
