@@ -88,7 +88,8 @@ class LeftOut:
 @dataclass(frozen=True, slots=True)
 class Completeness:
     """Hints of whether all has arrived, over all traffic. `exposures_emitted` is what the emitters' newest checkpoints count,
-    None where no checkpoint names the experiment; an emitter that has not closed may have more under way.
+    None where no checkpoint names the experiment; an emitter that has not closed may have more under way. Both figures count
+    every copy of an event that was sent more than once.
     """
 
     exposures_emitted: int | None

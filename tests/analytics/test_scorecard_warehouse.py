@@ -61,7 +61,7 @@ def test_an_event_that_was_sent_twice_counts_once_and_is_counted_as_a_duplicate(
     assert (after.left_out.duplicate_recommendations, after.left_out.duplicate_interactions) == (1, 2)
     assert (before.left_out.duplicate_recommendations, before.left_out.duplicate_interactions) == (0, 0)
     assert after.arms == before.arms
-    assert after.completeness.exposures_arrived == 3
+    assert (before.completeness.exposures_arrived, after.completeness.exposures_arrived) == (3, 4), "as an emitter counts them"
 
 
 def test_of_two_copies_that_differ_the_first_that_arrived_counts(ingest: Ingest, ledger: Ledger, ask: Ask) -> None:
