@@ -80,6 +80,20 @@ def contract(record: str) -> Contract:
     return load_contracts()[record]
 
 
+def release(directory: Path = AVRO_DIRECTORY) -> list[str]:
+    """Freeze every version that is not released yet, and say which. Whoever calls it has asked the gate first."""
+    contracts = load_contracts(directory)
+    fresh = [version.path for found in contracts.values() for version in found.versions if not version.released]
+    sums = {**_released_sums(directory), **{path.name: _sum(path) for path in fresh}}
+    text = json.dumps(sums, indent=2, sort_keys=True) + "\n"
+    (directory / "released.json").write_text(text, encoding="utf-8")
+    return sorted(path.name for path in fresh)
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _contract(record: str, found: list[Version]) -> Contract:
     ordered = tuple(sorted(found, key=lambda version: version.number))
     numbers = [version.number for version in ordered]
@@ -101,5 +115,5 @@ def _refuse_changed(directory: Path, released: dict[str, str]) -> None:
         path = directory / name
         if not path.exists():
             raise ContractError(f"{name}: a released schema is gone; released versions stay for ever")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        if _sum(path) != expected:
             raise ContractError(f"{name}: a released schema has changed; add a new version instead")

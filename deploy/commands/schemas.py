@@ -8,11 +8,12 @@ import click
 from deploy.registry_subjects import provision_subjects
 from deploy.settings import installation
 from schemas.compatibility import check as check_contracts
+from schemas.contracts import release as freeze
 
 
 @click.group()
 def schemas() -> None:
-    """Check the contracts, or register them."""
+    """Check the contracts, freeze them, or register them."""
 
 
 @schemas.command(epilog="\b\nExamples:\n  tailrace schemas check\n  tailrace schemas check --json")
@@ -37,10 +38,29 @@ def check(*, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print what was registered as JSON.")
 def register(*, as_json: bool) -> None:
     """Register every version of every contract that the registry lacks. Refuses what `schemas check` refuses."""
-    if findings := check_contracts():
-        raise click.ClickException(f"{len(findings)} findings stand against it: see `tailrace schemas check`")
+    _refuse_findings()
     made = provision_subjects(installation()).made
     if as_json:
         click.echo(json.dumps({"registered": made}))
     else:
         click.echo("\n".join(f"registered {name}" for name in made) or "nothing to do: all of them are registered")
+
+
+@schemas.command(epilog="\b\nExamples:\n  tailrace schemas release\n  tailrace schemas release --json")
+@click.option("--json", "as_json", is_flag=True, help="Print what was frozen as JSON.")
+def release(*, as_json: bool) -> None:
+    """Freeze every version in the checkout that is not released yet: from then on a change to it needs a new version.
+
+    Writes schemas/avro/released.json, to be committed. Refuses what `schemas check` refuses.
+    """
+    _refuse_findings()
+    frozen = freeze()
+    if as_json:
+        click.echo(json.dumps({"frozen": frozen}))
+    else:
+        click.echo("\n".join(f"frozen {name}" for name in frozen) or "nothing to do: all versions are released")
+
+
+def _refuse_findings() -> None:
+    if findings := check_contracts():
+        raise click.ClickException(f"{len(findings)} findings stand against it: see `tailrace schemas check`")

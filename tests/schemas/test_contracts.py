@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.compatibility import check
-from schemas.contracts import AVRO_DIRECTORY, load_contracts
+from schemas.contracts import AVRO_DIRECTORY, load_contracts, release
 from schemas.errors import ContractError
 from schemas.tables import WAREHOUSE_DIRECTORY, load_migrations
 from tests.schemas.record_strategies import EVENT_TYPES
@@ -140,6 +140,18 @@ def test_a_released_schema_cannot_go(avro: Path) -> None:
     (avro / "Interaction.v1.avsc").unlink()
 
     with pytest.raises(ContractError, match="a released schema is gone"):
+        load_contracts(avro)
+
+
+def test_releasing_freezes_what_is_not_frozen_yet_and_nothing_else(avro: Path) -> None:
+    before = (avro / "released.json").read_text()
+    add_version(avro, "Alert", add={"name": "note", "type": ["null", "string"], "default": None})
+
+    assert release(avro) == ["Alert.v2.avsc"]
+    assert release(avro) == []
+    assert json.loads(before).items() < json.loads((avro / "released.json").read_text()).items()
+    (avro / "Alert.v2.avsc").write_text("{}")
+    with pytest.raises(ContractError, match="a released schema has changed"):
         load_contracts(avro)
 
 
