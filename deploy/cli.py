@@ -5,6 +5,7 @@ answer is no, 2 wrong usage or configuration, 3 a part that is needed cannot be 
 """
 
 import importlib
+import logging
 
 import click
 
@@ -92,6 +93,7 @@ def main() -> None:
     (./.tailrace unless set). Exit codes: 0 done, 1 the answer is no, 2 wrong usage or configuration, 3 a part that is needed
     cannot be reached.
     """
+    logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())  # it logs what it raises, and we say what is raised
 
 
 if __name__ == "__main__":

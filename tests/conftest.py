@@ -10,6 +10,7 @@ import clickhouse_connect
 import psutil
 import pytest
 from confluent_kafka.admin import AdminClient
+from hypothesis import settings
 
 from deploy.installing import bring_up
 from deploy.local.ports import free_port
@@ -21,6 +22,9 @@ from schemas.topics import TOPICS, topic_name
 
 TIMEOUT_S = 20
 NUMBERS = count(1)
+
+settings.register_profile("tailrace", deadline=None)  # what an example takes is the machine's affair
+settings.load_profile("tailrace")
 
 
 @pytest.fixture(scope="session")

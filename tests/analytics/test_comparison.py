@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
@@ -167,7 +167,6 @@ def test_a_denominator_of_zero_gives_no_mean() -> None:
 units = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12)
 
 
-@settings(deadline=None)  # the first call builds scipy's distributions
 @given(units, units, st.sampled_from(["mean", "ratio"]))
 def test_no_figure_is_ever_nan_or_infinite(control: list[tuple[int, int]], arm: list[tuple[int, int]], kind: str) -> None:
     columns = [np.array(side, dtype=float).T for side in (control, arm)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.moments import Moments
@@ -30,7 +30,6 @@ def assert_same(found: Moments, wanted: Moments, values: Values) -> None:
     assert dict(found.deviations) == pytest.approx(dict(wanted.deviations), abs=1e-9 * (1 + scale**2) * (1 + len(values)))
 
 
-@settings(deadline=None)
 @given(st.lists(samples, min_size=1, max_size=6))
 def test_any_split_adds_up_to_the_whole(parts: list[Values]) -> None:
     whole = [pair for part in parts for pair in part]
@@ -40,7 +39,6 @@ def test_any_split_adds_up_to_the_whole(parts: list[Values]) -> None:
     assert_same(total, moments_of(whole), whole)
 
 
-@settings(deadline=None)
 @given(samples, samples, samples)
 def test_the_order_of_adding_does_not_matter(a: Values, b: Values, c: Values) -> None:
     left = (moments_of(a) + moments_of(b)) + moments_of(c)
@@ -48,7 +46,6 @@ def test_the_order_of_adding_does_not_matter(a: Values, b: Values, c: Values) ->
     assert_same(left, right, a + b + c)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(finite, finite), min_size=2, max_size=40))
 def test_variance_and_covariance_are_the_sample_ones(values: Values) -> None:
     x, y = np.array(values).T

@@ -8,7 +8,7 @@ from statsmodels.stats.multitest import multipletests
 from analytics.statistics.multiplicity import adjust
 
 
-@settings(max_examples=25, deadline=None)  # statsmodels takes a tenth of a second for each
+@settings(max_examples=25)  # statsmodels takes a tenth of a second for each
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_the_correction_is_holms(p_values: list[float]) -> None:
     adjusted = adjust(dict(enumerate(p_values)))

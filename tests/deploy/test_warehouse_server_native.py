@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 from chdb.state.sqlitelike import Connection
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.local.warehouse_server.errors import ServerError
@@ -55,7 +55,6 @@ def test_a_column_of_any_layout_gains_its_byte_and_keeps_its_data(expression: st
     assert len(revised(alone, len(alone))) == len(alone) + len(BLOCK_INFO) + 1
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(piece=st.integers(min_value=1, max_value=5000))
 def test_pieces_make_no_difference(piece: int) -> None:
     blocks = native("SELECT number, toString(number) FROM numbers(100)") * 3
