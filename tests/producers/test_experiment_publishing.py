@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,30 +15,10 @@ from producers.memory_transport import MemoryTransport
 from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract
 from schemas.events import ExperimentDefinition
-from schemas.experiment_files import parse_experiments
 from schemas.topics import EXPERIMENTS
 from tests.producers.event_samples import KnownSchemaIds
 from tests.producers.kafka_log import Log
-
-DOCUMENT: dict[str, Any] = {
-    "experiment_id": "ab-1",
-    "revision": 1,
-    "kind": "ab",
-    "owner": "ranking",
-    "hypothesis": "it helps",
-    "status": "running",
-    "unit_type": "user",
-    "surfaces": ["home"],
-    "arms": [{"name": "control", "weight": 1}, {"name": "treatment", "weight": 1}],
-    "changed_by": "somebody",
-    "changed_at": 1_700_000_000_000_000,
-    "effective_at": 1_700_000_000_000_000,
-    "bucket_ranges": [{"first": 0, "end": 1_000_000}],
-    "layer_id": "ranking",
-    "layer_salt": "layer-1",
-    "arm_salt": "arm-1",
-}
-(DEFINITION,) = parse_experiments(json.dumps(DOCUMENT), "sample")
+from tests.schemas.experiment_samples import DEFINITION, DOCUMENT
 
 
 def decoded(value: bytes | None) -> ExperimentDefinition:

@@ -11,27 +11,16 @@ from hypothesis import strategies as st
 
 from schemas.events import ExperimentStatus
 from schemas.experiment_files import ExperimentFileError, parse_experiments
+from tests.schemas.experiment_samples import DOCUMENT
 
 DEFINITION: dict[str, Any] = {
-    "experiment_id": "ab-1",
-    "revision": 1,
-    "kind": "ab",
-    "owner": "ranking",
-    "hypothesis": "it helps",
-    "status": "running",
-    "unit_type": "user",
-    "surfaces": ["home"],
+    **DOCUMENT,
     "arms": [
         {"name": "control", "weight": 1, "parameters": {"policy": "popularity"}},
         {"name": "treatment", "weight": 1, "parameters": {"policy": "plackett_luce"}},
     ],
-    "changed_by": "somebody",
     "changed_at": "2026-01-02T03:04:05.000006+01:00",
-    "effective_at": 1_700_000_000_000_000,
     "bucket_ranges": [{"first": 0, "end": 500_000}],
-    "layer_id": "ranking",
-    "layer_salt": "layer-1",
-    "arm_salt": "arm-1",
 }
 
 

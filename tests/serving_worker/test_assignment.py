@@ -22,28 +22,12 @@ from schemas.events import (
 )
 from serving_worker.assignment import Asker, Layer, Reason, bucket_of, draw_arm, enter, place
 from serving_worker.experiments import snapshot_of
+from tests.schemas.experiment_samples import DEFINITION as SAMPLE
+from tests.schemas.experiment_samples import NOW
 
 MASK = 2**64 - 1
-NOW = Micros(1_700_000_000_000_000)
 ARMS = (Arm("control", 1), Arm("treatment", 3))
-DEFINITION = ExperimentDefinition(
-    experiment_id=ExperimentId("ab-1"),
-    revision=1,
-    kind=ExperimentKind.AB,
-    owner="ranking",
-    hypothesis="it helps",
-    status=ExperimentStatus.RUNNING,
-    unit_type="user",
-    surfaces=("home",),
-    arms=ARMS,
-    changed_by="somebody",
-    changed_at=NOW,
-    effective_at=NOW,
-    bucket_ranges=(BucketRange(0, 1_000_000),),
-    layer_id="ranking",
-    layer_salt="layer-1",
-    arm_salt="arm-1",
-)
+DEFINITION = replace(SAMPLE, arms=ARMS)
 ASKER = Asker("user", UnitId("unit-1"), "home", {})
 
 

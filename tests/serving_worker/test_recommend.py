@@ -8,13 +8,10 @@ import pytest
 
 from schemas.events import (
     Arm,
-    BucketRange,
     Event,
     ExperimentDefinition,
     ExperimentId,
-    ExperimentKind,
     ExperimentStatus,
-    Micros,
     RecommendationServed,
     RequestId,
     Traffic,
@@ -27,8 +24,8 @@ from serving_worker.rankers.plackett_luce import PlackettLuce
 from serving_worker.rankers.popularity import Popularity
 from serving_worker.rankers.ranking import Ranker, Ranking
 from serving_worker.recommend import Ask, Clock, Recommender, RecommenderSettings, Shelf
+from tests.schemas.experiment_samples import DEFINITION, NOW
 
-NOW = Micros(1_700_000_000_000_000)
 CATALOGUE = Catalogue(
     {"home": Candidates((Candidate("a", 1.0, "editors", "front"), Candidate("b", 0.5), Candidate("c", 2.0)), "spring")}
 )
@@ -51,20 +48,10 @@ class Fixed:
 
 
 def experiment(name: str, arms: tuple[Arm, ...], layer: str = "ranking") -> ExperimentDefinition:
-    return ExperimentDefinition(
+    return replace(
+        DEFINITION,
         experiment_id=ExperimentId(name),
-        revision=1,
-        kind=ExperimentKind.AB,
-        owner="ranking",
-        hypothesis="it helps",
-        status=ExperimentStatus.RUNNING,
-        unit_type="user",
-        surfaces=("home",),
         arms=arms,
-        changed_by="somebody",
-        changed_at=NOW,
-        effective_at=NOW,
-        bucket_ranges=(BucketRange(0, 1_000_000),),
         layer_id=layer,
         layer_salt=f"layer-{layer}",
         arm_salt=f"arm-{name}",

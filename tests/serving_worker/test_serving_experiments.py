@@ -2,33 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from serving_worker.experiments import ExperimentFile
-
-DEFINITION: dict[str, Any] = {
-    "experiment_id": "ab-1",
-    "revision": 1,
-    "kind": "ab",
-    "owner": "ranking",
-    "hypothesis": "it helps",
-    "status": "running",
-    "unit_type": "user",
-    "surfaces": ["home"],
-    "arms": [{"name": "control", "weight": 1}, {"name": "treatment", "weight": 1}],
-    "changed_by": "somebody",
-    "changed_at": 1_700_000_000_000_000,
-    "effective_at": 1_700_000_000_000_000,
-    "bucket_ranges": [{"first": 0, "end": 1_000_000}],
-    "layer_id": "ranking",
-    "layer_salt": "layer-1",
-    "arm_salt": "arm-1",
-}
+from tests.schemas.experiment_samples import DOCUMENT
 
 
 def test_a_changed_file_replaces_the_snapshot(tmp_path: Path) -> None:
     path = tmp_path / "experiments.json"
-    path.write_text(json.dumps(DEFINITION), encoding="utf-8")
+    path.write_text(json.dumps(DOCUMENT), encoding="utf-8")
     experiments = ExperimentFile(path)
     assert experiments.snapshot() is None
     assert experiments.reload()
@@ -36,7 +17,7 @@ def test_a_changed_file_replaces_the_snapshot(tmp_path: Path) -> None:
     assert first is not None
     assert [layer.layer_id for layer in first.layers] == ["ranking"]
     assert not experiments.reload()
-    path.write_text(json.dumps([DEFINITION, {**DEFINITION, "revision": 2}]), encoding="utf-8")
+    path.write_text(json.dumps([DOCUMENT, {**DOCUMENT, "revision": 2}]), encoding="utf-8")
     assert experiments.reload()
     second = experiments.snapshot()
     assert second is not None
@@ -45,11 +26,11 @@ def test_a_changed_file_replaces_the_snapshot(tmp_path: Path) -> None:
 
 def test_the_last_good_copy_outlives_a_file_that_turns_bad_or_goes_away(tmp_path: Path) -> None:
     path = tmp_path / "experiments.json"
-    path.write_text(json.dumps(DEFINITION), encoding="utf-8")
+    path.write_text(json.dumps(DOCUMENT), encoding="utf-8")
     experiments = ExperimentFile(path)
     experiments.reload()
     good = experiments.snapshot()
-    path.write_text(json.dumps({**DEFINITION, "arms": []}), encoding="utf-8")
+    path.write_text(json.dumps({**DOCUMENT, "arms": []}), encoding="utf-8")
     assert experiments.reload()
     assert "fewer than two arms" in str(experiments.problem)
     assert experiments.snapshot() is good
@@ -57,7 +38,7 @@ def test_the_last_good_copy_outlives_a_file_that_turns_bad_or_goes_away(tmp_path
     assert experiments.reload()
     assert str(path) in str(experiments.problem)
     assert experiments.snapshot() is good
-    path.write_text(json.dumps(DEFINITION), encoding="utf-8")
+    path.write_text(json.dumps(DOCUMENT), encoding="utf-8")
     assert experiments.reload()
     assert experiments.problem is None
 

@@ -4,6 +4,7 @@
 """
 
 import zlib
+from collections.abc import Callable
 from typing import Protocol
 
 import lz4.frame
@@ -35,38 +36,27 @@ class Identity:
         return None
 
 
-class _Zlib:
-    """gzip and zlib; a body may be several of them, one after the other."""
+class _Stream(Protocol):
+    """One compressed stream, as zlib, lz4 and zstandard each decompress it."""
 
-    def __init__(self, window: int) -> None:
-        self._window = window
-        self._stream: zlib._Decompress | None = None
-
-    def feed(self, data: bytes) -> bytes:
-        parts = []
-        while data:
-            stream = self._stream = self._stream or zlib.decompressobj(self._window)
-            parts.append(stream.decompress(data))
-            data = stream.unused_data
-            if stream.eof:
-                self._stream = None
-        return b"".join(parts)
-
-    def end(self) -> None:
-        if self._stream is not None:
-            raise EOFError("the compressed body ends in its middle")
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes | None: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
-class _Lz4:
-    """LZ4 frames, one after the other."""
+class _Streams:
+    """Compressed streams, one after the other: gzip members, LZ4 or Zstandard frames."""
 
-    def __init__(self) -> None:
-        self._stream: lz4.frame.LZ4FrameDecompressor | None = None
+    def __init__(self, begin: Callable[[], _Stream]) -> None:
+        self._begin = begin
+        self._stream: _Stream | None = None
 
     def feed(self, data: bytes) -> bytes:
         parts = []
         while data:
-            stream = self._stream = self._stream or lz4.frame.LZ4FrameDecompressor()
+            stream = self._stream = self._stream or self._begin()
             parts.append(stream.decompress(data))
             data = stream.unused_data or b""
             if stream.eof:
@@ -78,25 +68,13 @@ class _Lz4:
             raise EOFError("the compressed body ends in its middle")
 
 
-class _Zstd:
-    """Zstandard frames, one after the other."""
-
-    def __init__(self) -> None:
-        self._stream: zstandard.ZstdDecompressionObj | None = None
-
-    def feed(self, data: bytes) -> bytes:
-        parts = []
-        while data:
-            stream = self._stream = self._stream or zstandard.ZstdDecompressor().decompressobj()
-            parts.append(stream.decompress(data))
-            data = stream.unused_data
-            if stream.eof:
-                self._stream = None
-        return b"".join(parts)
-
-    def end(self) -> None:
-        if self._stream is not None:
-            raise EOFError("the compressed body ends in its middle")
+_BEGINNINGS: dict[str, Callable[[], _Stream]] = {
+    "gzip": lambda: zlib.decompressobj(_GZIP_WINDOW),
+    "x-gzip": lambda: zlib.decompressobj(_GZIP_WINDOW),
+    "deflate": zlib.decompressobj,
+    "lz4": lz4.frame.LZ4FrameDecompressor,
+    "zstd": lambda: zstandard.ZstdDecompressor().decompressobj(),
+}
 
 
 class Checked:
@@ -126,14 +104,8 @@ def decoder(content_encoding: str) -> Decoder:
     name = content_encoding.strip().lower()
     if name in {"", "identity"}:
         return Identity()
-    if name in {"gzip", "x-gzip"}:
-        return Checked(name, _Zlib(_GZIP_WINDOW))
-    if name == "deflate":
-        return Checked(name, _Zlib(zlib.MAX_WBITS))
-    if name == "lz4":
-        return Checked(name, _Lz4())
-    if name == "zstd":
-        return Checked(name, _Zstd())
+    if name in _BEGINNINGS:
+        return Checked(name, _Streams(_BEGINNINGS[name]))
     raise refusal(
         UNKNOWN_COMPRESSION_METHOD,
         f"Unknown compression method: {name!r}: this server reads gzip, deflate, lz4 (frames) and zstd.",
