@@ -11,7 +11,7 @@ from confluent_kafka.schema_registry.common._httpx_compat import httpx  # the cl
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from deploy.outcome import Outcome, Problem
-from deploy.settings import Installation
+from deploy.settings import RegistryAddress
 from schemas.contracts import Contract, Version, load_contracts
 from schemas.errors import PartUnreachable
 from schemas.topics import TOPICS, subject
@@ -21,24 +21,24 @@ REGISTRY_TIMEOUT_S = 10
 _NOT_FOUND = 404
 
 
-def provision_subjects(installation: Installation) -> Outcome:
+def provision_subjects(registry: RegistryAddress) -> Outcome:
     """Register the versions that are missing, the oldest first. Raises PartUnreachable, also where a version is refused."""
     try:
-        with _client(installation) as client:
-            made = [made for name, contract in _subjects(installation) for made in _provision_subject(client, name, contract)]
+        with _client(registry) as client:
+            made = [made for name, contract in _subjects(registry) for made in _provision_subject(client, name, contract)]
     except (SchemaRegistryError, httpx.TransportError) as error:
-        raise _unreachable(installation, error) from error
+        raise _unreachable(registry, error) from error
     return Outcome("schemas", tuple(made))
 
 
-def examine_subjects(installation: Installation) -> list[Problem]:
+def examine_subjects(registry: RegistryAddress) -> list[Problem]:
     """What is wrong with the registered contracts. Raises PartUnreachable."""
-    where = public_address(installation.registry_url)
+    where = public_address(registry.registry_url)
     try:
-        with _client(installation) as client:
-            return [problem for name, contract in _subjects(installation) for problem in _problems(client, name, contract, where)]
+        with _client(registry) as client:
+            return [problem for name, contract in _subjects(registry) for problem in _problems(client, name, contract, where)]
     except (SchemaRegistryError, httpx.TransportError) as error:
-        raise _unreachable(installation, error) from error
+        raise _unreachable(registry, error) from error
 
 
 def public_address(url: str) -> str:
@@ -47,15 +47,15 @@ def public_address(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def _client(installation: Installation) -> SchemaRegistryClient:
-    return SchemaRegistryClient({"url": installation.registry_url, "timeout": REGISTRY_TIMEOUT_S, "max.retries": 1})
+def _client(registry: RegistryAddress) -> SchemaRegistryClient:
+    return SchemaRegistryClient({"url": registry.registry_url, "timeout": REGISTRY_TIMEOUT_S, "max.retries": 1})
 
 
-def _subjects(installation: Installation) -> Iterator[tuple[str, Contract]]:
+def _subjects(registry: RegistryAddress) -> Iterator[tuple[str, Contract]]:
     contracts = load_contracts()
     for topic in TOPICS:
         if topic.record is not None:
-            yield subject(installation.topic_prefix, topic), contracts[topic.record]
+            yield subject(registry.topic_prefix, topic), contracts[topic.record]
 
 
 def _provision_subject(client: SchemaRegistryClient, name: str, contract: Contract) -> Iterator[str]:
@@ -112,8 +112,8 @@ def _avro(version: Version) -> Schema:
     return Schema(version.text, "AVRO")
 
 
-def _unreachable(installation: Installation, error: Exception) -> PartUnreachable:
+def _unreachable(registry: RegistryAddress, error: Exception) -> PartUnreachable:
     remedy = (
         f"it answers {str(error)!r}; check TAILRACE_REGISTRY_URL and that the registry runs (`tailrace status` for a local one)"
     )
-    return PartUnreachable("the schema registry", public_address(installation.registry_url), remedy)
+    return PartUnreachable("the schema registry", public_address(registry.registry_url), remedy)

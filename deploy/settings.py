@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from deploy.local.state import Addresses, running_addresses
 from schemas.environment import Environment
@@ -19,6 +20,31 @@ REGISTRY_URL = "TAILRACE_REGISTRY_URL"
 WAREHOUSE_URL = "TAILRACE_WAREHOUSE_URL"
 WAREHOUSE_READ_URL = "TAILRACE_WAREHOUSE_READ_URL"
 TOPIC_PREFIX = "TAILRACE_TOPIC_PREFIX"
+
+
+class RegistryAddress(Protocol):
+    """Where the contracts are registered, and the prefix of their subjects. The URL may hold a password: never print it."""
+
+    @property
+    def registry_url(self) -> str: ...
+    @property
+    def topic_prefix(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A registry alone, for those who need no other part."""
+
+    registry_url: str
+    topic_prefix: str
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> "Registry":
+        """Raises ConfigurationError where the address is missing or malformed."""
+        read = Environment(variables)
+        registry = cls(read.url(REGISTRY_URL), read.text(TOPIC_PREFIX, DEFAULT_PREFIX))
+        read.refuse_problems()
+        return registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +135,14 @@ def installation() -> Installation:
     if not any(variables.get(name) for name in (KAFKA_BOOTSTRAP, REGISTRY_URL, WAREHOUSE_URL)):
         raise nothing_runs(home_of(variables))
     return Installation.from_environment(variables)
+
+
+def registry() -> Registry:
+    """The same of the registry alone."""
+    variables = environment()
+    if not variables.get(REGISTRY_URL):
+        raise nothing_runs(home_of(variables))
+    return Registry.from_environment(variables)
 
 
 def nothing_runs(home: Path) -> PartUnreachable:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import click
 
 from deploy.registry_subjects import provision_subjects
-from deploy.settings import installation
+from deploy.settings import registry
 from schemas.compatibility import check as check_contracts
 from schemas.contracts import release as freeze
 
@@ -39,7 +39,7 @@ def check(*, as_json: bool) -> None:
 def register(*, as_json: bool) -> None:
     """Register every version of every contract that the registry lacks. Refuses what `schemas check` refuses."""
     _refuse_findings()
-    made = provision_subjects(installation()).made
+    made = provision_subjects(registry()).made
     if as_json:
         click.echo(json.dumps({"registered": made}))
     else:

@@ -135,3 +135,17 @@ def test_up_starts_nothing_where_all_parts_are_named_and_only_provisions(install
     assert f"{named[TOPIC_PREFIX]}interactions-value v1" in made["schemas"]
     assert not (home / "run.json").exists()
     assert not (home / "stack.json").exists()
+
+
+@pytest.mark.integration
+def test_registering_needs_the_registry_alone(installation: Mapping[str, str]) -> None:
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("TAILRACE_")}
+    named = {"TAILRACE_REGISTRY_URL": installation["TAILRACE_REGISTRY_URL"], TOPIC_PREFIX: installation[TOPIC_PREFIX] + "alone."}
+    command = [sys.executable, "-m", "deploy.cli", "schemas", "register", "--json"]
+
+    first, second = (
+        subprocess.run(command, env={**alone, **named}, capture_output=True, text=True, timeout=60, check=True) for _ in range(2)
+    )
+
+    assert f"{named[TOPIC_PREFIX]}interactions-value v1" in json.loads(first.stdout)["registered"]
+    assert json.loads(second.stdout)["registered"] == []
