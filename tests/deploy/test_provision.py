@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicCollection
@@ -112,29 +111,6 @@ def test_a_part_that_is_away_is_named_without_its_password(what: str) -> None:
     assert refused.value.what == what
     assert "127.0.0.1:1" in refused.value.where
     assert "secret" not in str(refused.value)
-
-
-@pytest.mark.integration
-def test_up_starts_nothing_where_all_parts_are_named_and_only_provisions(installation: Mapping[str, str], tmp_path: Path) -> None:
-    """The stack of the tests stands for somebody's own cluster."""
-    home = tmp_path / "home"
-    named = {**installation, TOPIC_PREFIX: installation[TOPIC_PREFIX] + "own.", "TAILRACE_HOME": str(home)}
-
-    done = subprocess.run(
-        [sys.executable, "-m", "deploy.cli", "up", "--json"],
-        env={**os.environ, **named},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr
-    made = {outcome["part"]: outcome["made"] for outcome in json.loads(done.stdout)["outcomes"]}
-    assert f"{named[TOPIC_PREFIX]}interactions" in made["topics"]
-    assert f"{named[TOPIC_PREFIX]}interactions-value v1" in made["schemas"]
-    assert not (home / "run.json").exists()
-    assert not (home / "stack.json").exists()
 
 
 @pytest.mark.integration
