@@ -61,7 +61,7 @@ def in_database(url: str, database: str) -> str:
 
 def remove(variables: Mapping[str, str]) -> None:
     """Many tests' topics and tables would slow the later ones down."""
-    admin = AdminClient({"bootstrap.servers": variables[KAFKA_BOOTSTRAP]})
+    admin = AdminClient({"bootstrap.servers": variables[KAFKA_BOOTSTRAP], "log_level": 0})  # it may outlive the stack
     for future in admin.delete_topics([topic_name(variables[TOPIC_PREFIX], topic) for topic in TOPICS]).values():
         future.result(TIMEOUT_S)
     with clickhouse_connect.get_client(dsn=variables[WAREHOUSE_URL]) as client:
