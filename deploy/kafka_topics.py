@@ -22,13 +22,10 @@ from confluent_kafka.admin import (
 from deploy.outcome import Outcome, Problem
 from deploy.settings import Installation
 from schemas.errors import PartUnreachable
-from schemas.topics import TOPICS, Topic, topic_name
+from schemas.topics import TIMESTAMP_TYPE, TOPICS, Topic, topic_name
 
 KAFKA_TIMEOUT_S = 10
 CLUSTER_DEFAULT_REPLICATION = -1
-
-TIMESTAMP_TYPE = "message.timestamp.type"
-"""The one setting that is changed where it differs."""
 
 
 def provision_topics(installation: Installation, timeout_s: float = KAFKA_TIMEOUT_S) -> Outcome:

@@ -4,7 +4,6 @@ Only provisioning registers; producers look ids up.
 """
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.common._httpx_compat import httpx  # the client raises this library's errors as they are
@@ -13,6 +12,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from deploy.outcome import Outcome, Problem
 from deploy.settings import RegistryAddress
 from schemas.contracts import Contract, Version, load_contracts
+from schemas.environment import public_address
 from schemas.errors import PartUnreachable
 from schemas.topics import TOPICS, subject
 
@@ -39,12 +39,6 @@ def examine_subjects(registry: RegistryAddress) -> list[Problem]:
             return [problem for name, contract in _subjects(registry) for problem in _problems(client, name, contract, where)]
     except (SchemaRegistryError, httpx.TransportError) as error:
         raise _unreachable(registry, error) from error
-
-
-def public_address(url: str) -> str:
-    """The URL without its user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _client(registry: RegistryAddress) -> SchemaRegistryClient:

@@ -9,8 +9,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 from deploy.outcome import Outcome, Problem
-from deploy.registry_subjects import public_address
 from deploy.settings import Installation
+from schemas.environment import public_address
 from schemas.errors import ContractError, PartUnreachable
 from schemas.tables import LEDGER, LEDGER_SQL, Migration, load_migrations
 

@@ -9,6 +9,12 @@ from urllib.parse import urlsplit
 from schemas.errors import ConfigurationError
 
 
+def public_address(url: str) -> str:
+    """The URL without its user and password, as it may be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 class Environment:
     """Environment variables, with a memory of what was wrong with them."""
 

@@ -9,7 +9,11 @@ SHARED_PARTITIONS = 4
 """Recommendations and interactions have the same count and key, so that they can be joined."""
 
 _DAY_MS = 24 * 3600 * 1000
-_APPEND_TIME = MappingProxyType({"message.timestamp.type": "LogAppendTime"})
+TIMESTAMP_TYPE = "message.timestamp.type"
+LOG_APPEND_TIME = "LogAppendTime"
+"""Every topic's TIMESTAMP_TYPE: coordinates carry Kafka's clock, not the producers'."""
+
+_APPEND_TIME = MappingProxyType({TIMESTAMP_TYPE: LOG_APPEND_TIME})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from deploy.demo.ledger import Stored
+from schemas.environment import public_address
 from schemas.errors import PartUnreachable
 from schemas.events import EventId
 
@@ -75,8 +75,7 @@ class StoredEvents:
 @contextmanager
 def stored_events(warehouse_url: str) -> Iterator[StoredEvents]:
     """Raises PartUnreachable where no warehouse answers at `warehouse_url`, which holds user and password."""
-    parts = urlsplit(warehouse_url)
-    where = f"{parts.hostname}:{parts.port}{parts.path}"
+    where = public_address(warehouse_url)
     try:
         client = clickhouse_connect.get_client(
             dsn=warehouse_url,

@@ -10,7 +10,8 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 import urllib3
 
-from stream_processors.warehouse.errors import NoAnswer, PartUnreachable, Refused
+from schemas.errors import PartUnreachable
+from stream_processors.warehouse.errors import NoAnswer, Refused
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 60.0

@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from schemas.codec import Codec
 from schemas.contracts import contract
 from schemas.envelope import Source
+from schemas.errors import PartUnreachable
 from schemas.events import DeadLetter
 from schemas.tables import TABLE_OF_RECORD
 from stream_processors.warehouse.batch import Batch
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
+from stream_processors.warehouse.dead_letter_topic import DeadLetterTopic
 from stream_processors.warehouse.dead_letters import Trial, reject, search
-from stream_processors.warehouse.errors import PartUnreachable, Refused, WarehouseBehind
+from stream_processors.warehouse.errors import Refused, WarehouseBehind
 from stream_processors.warehouse.metrics import SinkMetrics
-from stream_processors.warehouse.ownership import DeadLetterTopic, write_comment
+from stream_processors.warehouse.ownership import write_comment
 from stream_processors.warehouse.records import Message, Ownership, Rejection
 from stream_processors.warehouse.splice import Group, sort_batch, splice, splice_data
 from stream_processors.warehouse.writer_schemas import Writer, WriterSchemas, make_writer

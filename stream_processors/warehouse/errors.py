@@ -5,10 +5,6 @@ Poison: never an exception here. A record that cannot be taken is a `Rejection`,
 Fatal: ConfigurationError and PartUnreachable at the start (schemas/errors.py), which end the process with a message.
 """
 
-from schemas.errors import PartUnreachable
-
-__all__ = ["BrokerTrouble", "NoAnswer", "PartUnreachable", "Refused", "RegistryTrouble", "Retryable", "WarehouseBehind"]
-
 MISFRAMED = "tailrace: misframed"
 _DATA_CODES = frozenset({
     6,    # CANNOT_PARSE_TEXT

@@ -15,6 +15,7 @@ from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from schemas.errors import ConfigurationError, PartUnreachable
+from schemas.topics import LOG_APPEND_TIME, TIMESTAMP_TYPE
 from stream_processors.warehouse.errors import BrokerTrouble
 from stream_processors.warehouse.records import Message, Place
 
@@ -140,10 +141,13 @@ class KafkaSource:
         self._metadata()
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in self._topics]
         answers = self._admin.describe_configs(resources, request_timeout=ANSWER_TIMEOUT_S)
-        kinds = {resource.name: answer.result()["message.timestamp.type"].value for resource, answer in answers.items()}
-        problems = [f"the topic {topic} has message.timestamp.type={kind}, not LogAppendTime" for topic, kind in kinds.items()]
-        if wrong := tuple(problem for problem, kind in zip(problems, kinds.values(), strict=True) if kind != "LogAppendTime"):
-            raise ConfigurationError(wrong)
+        kinds = {resource.name: answer.result()[TIMESTAMP_TYPE].value for resource, answer in answers.items()}
+        wrong = {topic: kind for topic, kind in kinds.items() if kind != LOG_APPEND_TIME}
+        if wrong:
+            message = "the topic {} has {}={}, not {}"
+            raise ConfigurationError(
+                tuple(message.format(topic, TIMESTAMP_TYPE, kind, LOG_APPEND_TIME) for topic, kind in wrong.items())
+            )
 
 
 def end_of_partition(message: KafkaMessage) -> int | None:

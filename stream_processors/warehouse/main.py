@@ -46,7 +46,6 @@ class Sink:
     """One process of the sink."""
 
     def __init__(self, config: SinkConfig) -> None:
-        self._parts = ExitStack()
         registry = CollectorRegistry()
         metrics = SinkMetrics(registry)
         routes = {topic_name(config.topic_prefix, topic): _route(topic) for topic in TOPICS if topic.record in TABLE_OF_RECORD}

@@ -12,15 +12,16 @@ import json
 import secrets
 import time
 from base64 import b64decode
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from schemas.envelope import fence_key
 from schemas.events import DeadLetter, Header
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
+from stream_processors.warehouse.dead_letter_topic import DeadLetterTopic
 from stream_processors.warehouse.errors import Retryable
+from stream_processors.warehouse.kafka_source import KafkaSource
 from stream_processors.warehouse.metrics import SinkMetrics
 from stream_processors.warehouse.records import OffsetRanges, Ownership, Place, Rejection
 
@@ -60,36 +61,24 @@ FORMAT JSONEachRow
 """
 
 
-class Group(Protocol):
-    """What ownership asks of the consumer group and its topics."""
-
-    def topic_id(self, topic: str) -> UUID: ...
-    def committed(self, place: Place) -> tuple[int, UUID] | None: ...
-    def first_offset(self, place: Place) -> int: ...
-
-
-class DeadLetterTopic(Protocol):
-    def publish(self, topic_id: UUID, place: Place, rejections: Iterable[Rejection]) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class OwnershipKeeper:
     """Owns partitions for one process. Raises Retryable where the world stands in the way: then nothing is owned."""
 
-    group: Group
+    source: KafkaSource
     writer: ClickHouseWriter
     dead_letters: DeadLetterTopic
     metrics: SinkMetrics
 
     def own(self, place: Place, table: str) -> Ownership:
-        topic_id = self.group.topic_id(place.topic)
+        topic_id = self.source.topic_id(place.topic)
         owner = fence(self.writer, topic_id, place)
         self._drain(write_comment(topic_id, place))
         return self._reconcile(topic_id, owner, place, table)
 
     def still_there(self, ownership: Ownership) -> bool:
         """Whether the topic is still the one that was owned: it is fetched by name, and may have been made anew."""
-        return self.group.topic_id(ownership.place.topic) == ownership.topic_id
+        return self.source.topic_id(ownership.place.topic) == ownership.topic_id
 
     def _drain(self, comment: str) -> None:
         started, killed = time.monotonic(), False
@@ -116,8 +105,8 @@ class OwnershipKeeper:
 
     def _start(self, topic_id: UUID, place: Place) -> int:
         """The committed offset if it was committed for this very topic, else the log's start. What expired is counted."""
-        first = self.group.first_offset(place)
-        committed = self.group.committed(place)
+        first = self.source.first_offset(place)
+        committed = self.source.committed(place)
         if committed is None or committed[1] != topic_id:
             return first
         if committed[0] < first:

@@ -90,7 +90,7 @@ class Worker:
         """Deliver what has been gathered, and wait for its commits. What cannot be delivered now will be read again."""
         for partition in self._partitions.values():
             if partition.ownership is not None:
-                self._guarded(partition, lambda partition, owned: self._deliver(partition, owned, wait=True), partition.ownership)
+                self._deliver(partition, partition.ownership, wait=True)
 
     def _take(self, message: Message) -> None:
         place, error = place_of(message), message.error()
@@ -124,12 +124,11 @@ class Worker:
             if now_s >= partition.pause_until_s:
                 self._own(partition)
         elif partition.batch.due(self.limits, now_s):
-            self._guarded(partition, self._deliver, partition.ownership)
+            self._deliver(partition, partition.ownership, wait=False)
 
     def _own(self, partition: Partition) -> None:
-        route = self.routes[partition.place.topic]
         try:
-            ownership = self.keeper.own(partition.place, route.table)
+            ownership = self.keeper.own(partition.place, self.routes[partition.place.topic].table)
         except Retryable as error:
             self._give_up(partition, error)
             return
@@ -137,22 +136,23 @@ class Worker:
         self.source.start(partition.place, ownership.start)
         log.info("own %s from %d, %d records there already", partition.place, ownership.start, ownership.present.count())
 
-    def _guarded(self, partition: Partition, act: Callable[[Partition, Ownership], None], ownership: Ownership) -> None:
+    def _deliver(self, partition: Partition, ownership: Ownership, *, wait: bool) -> None:
         try:
-            act(partition, ownership)
+            self._bring_in(partition, ownership, wait=wait)
         except Retryable as error:
             self._give_up(partition, error)
 
-    def _deliver(self, partition: Partition, ownership: Ownership, *, wait: bool = False) -> None:
-        batch = partition.batch
+    def _bring_in(self, partition: Partition, ownership: Ownership, *, wait: bool) -> None:
+        """Deliver what was gathered and commit its end."""
+        place, batch = partition.place, partition.batch
         if not self.keeper.still_there(ownership):
-            raise Retryable(f"{partition.place}: the topic was made anew")
-        route = self.routes[partition.place.topic]
-        found = self.delivery.deliver(batch, ownership, route.record, look_first=partition.look_first > 0)
+            raise Retryable(f"{place}: the topic was made anew")
+        record_name = self.routes[place.topic].record
+        found = self.delivery.deliver(batch, ownership, record_name, look_first=partition.look_first > 0)
         self._note(partition, found)
         partition.batch = Batch(batch.end)
-        self.source.commit(partition.place, batch.end, ownership.topic_id, wait=wait)
-        self.metrics.committed(partition.place, max(0, self.source.last_known_end(partition.place) - batch.end))
+        self.source.commit(place, batch.end, ownership.topic_id, wait=wait)
+        self.metrics.committed(place, max(0, self.source.last_known_end(place) - batch.end))
 
     def _note(self, partition: Partition, dead_letters: int) -> None:
         partition.failures = 0

@@ -6,7 +6,6 @@ for again with the next batch.
 
 import json
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
 from fastavro.types import Schema
@@ -14,7 +13,9 @@ from fastavro.types import Schema
 from schemas.codec import parse_physical
 from schemas.contracts import AvroSchema
 from schemas.envelope import FIELD
-from stream_processors.warehouse.errors import PartUnreachable, RegistryTrouble
+from schemas.environment import public_address
+from schemas.errors import PartUnreachable
+from stream_processors.warehouse.errors import RegistryTrouble
 from stream_processors.warehouse.splice import container_header
 
 ANSWER_TIMEOUT_S = 10
@@ -71,9 +72,8 @@ class WriterSchemas:
             self._client.get_compatibility()
         except Exception as error:  # whatever the client's HTTP library raises when there is no answer
             self._client.close()
-            parts = urlsplit(registry_url)
             remedy = f"`tailrace up` starts one, TAILRACE_REGISTRY_URL names another ({error})"
-            raise PartUnreachable("the schema registry", f"{parts.hostname}:{parts.port}", remedy) from error
+            raise PartUnreachable("the schema registry", public_address(registry_url), remedy) from error
 
     def _text(self, schema_id: int) -> str | None:
         try:

@@ -63,7 +63,7 @@ class Exchange:
     receive: Receive
     answer: Answer
     kind: str = "none"
-    """insert, read or other, once it is known."""
+    """insert or read, once it is known."""
     failed: bool = False
     """The result broke off in mid-stream."""
     _abandoned: threading.Event = field(default_factory=threading.Event)

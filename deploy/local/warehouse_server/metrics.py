@@ -9,7 +9,7 @@ class ServerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.queries = Counter(
             "tailrace_warehouse_server_queries_total",
-            "Queries answered. kind: insert, read, other, none (refused before it was known); outcome: ok, error, cancelled.",
+            "Queries answered. kind: insert, read, none (refused before it was known); outcome: ok, error, cancelled.",
             ("kind", "outcome"),
             registry=registry,
         )
