@@ -16,19 +16,12 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 from deploy.demo.open_bandit_log import load_sample
 from deploy.local.stack import stop_stack
 from tests.conftest import processes_of
+from tests.demo.published import PUBLISHED_CLICKS
 
 pytestmark = pytest.mark.integration
 
 TIMEOUT_S = 300
 LOG, USERS = "open bandit log", "simulated users"
-CLICKS = {
-    ("random", "all"): 38,
-    ("random", "men"): 46,
-    ("random", "women"): 46,
-    ("bts", "all"): 42,
-    ("bts", "men"): 69,
-    ("bts", "women"): 46,
-}
 
 
 def demo(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -74,7 +67,7 @@ def test_everything_that_was_emitted_arrives_once(report: dict[str, Any]) -> Non
 def test_clicks_by_log_are_those_of_the_published_sample(report: dict[str, Any]) -> None:
     arrived = {(log["policy"], log["campaign"]): (log["rows_arrived"], log["clicks_arrived"]) for log in report["logs"]}
 
-    assert arrived == {log: (10_000, clicks) for log, clicks in CLICKS.items()}
+    assert arrived == {log: (10_000, clicks) for log, clicks in PUBLISHED_CLICKS.items()}
 
 
 def test_a_call_that_is_sent_again_is_stored_again_and_counts_once(report: dict[str, Any]) -> None:

@@ -18,24 +18,17 @@ from deploy.demo.open_bandit_log import CAMPAIGNS, POLICIES, SAMPLE, Impression,
 from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract
 from schemas.events import Assignment, EventId, Interaction, ItemId, RecommendationServed, RequestId, Slot, Traffic, UnitId
+from tests.demo.published import PUBLISHED_CLICKS
 
 HEADER = (
     ",timestamp,item_id,position,click,propensity_score,user_feature_0,user_feature_1,user_feature_2,user_feature_3,affinity_0"
 )
+
 FIRST = "0,2019-11-24 00:00:34.762830+00:00,14,3,0,0.0125,81ce,03a5,c2e4,f975,0.0"
 SECOND = "1,2019-11-24 09:00:53+09:00,7,1,1,0.17336500000000002,81ce,2d03,7bc9,9bde,0.5"
 
 ANSWER = EventId("0192d0a0-0000-7000-8000-000000000001")
 CLICK = EventId("0192d0a0-0000-7000-8000-000000000002")
-
-PUBLISHED_CLICKS = {
-    ("random", "all"): 38,
-    ("random", "men"): 46,
-    ("random", "women"): 46,
-    ("bts", "all"): 42,
-    ("bts", "men"): 69,
-    ("bts", "women"): 46,
-}
 
 
 @pytest.fixture(scope="module")

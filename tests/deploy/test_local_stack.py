@@ -18,6 +18,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from deploy.local.ports import free_port
 from deploy.local.stack import stop_stack
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -77,14 +78,6 @@ def pid_of(tailrace: Tailrace, part: str) -> int:
     return pid
 
 
-def eventually(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-    return True
-
-
 def write_everywhere(variables: Mapping[str, str], mark: str) -> int:
     """Something that each part acknowledges; the schema's id."""
     producer = Producer({"bootstrap.servers": variables["TAILRACE_KAFKA_BOOTSTRAP"], "acks": "all"})
@@ -121,7 +114,7 @@ def are_in_kafka(variables: Mapping[str, str], marks: set[str]) -> bool:
         return marks <= found
 
     try:
-        return eventually(all_read)
+        return eventually(all_read, TIMEOUT_S)
     finally:
         consumer.close()
 
@@ -159,7 +152,7 @@ def test_a_part_that_dies_is_started_again_without_being_asked(tailrace: Tailrac
     killed = pid_of(tailrace, "warehouse")
     os.kill(killed, signal.SIGKILL)
 
-    assert eventually(lambda: tailrace("status").returncode == 0 and pid_of(tailrace, "warehouse") != killed)
+    assert eventually(lambda: tailrace("status").returncode == 0 and pid_of(tailrace, "warehouse") != killed, TIMEOUT_S)
     assert parts_of(tailrace)["warehouse"]["restarts"]
 
 

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import zstandard
 
+from deploy.local.ports import free_port
 from tests.deploy.warehouse_server_process import (
     DEADLINE_SECONDS,
     READER,
@@ -26,22 +27,14 @@ from tests.deploy.warehouse_server_process import (
     Server,
     authorization,
     command,
-    eventually,
-    free_port,
     start,
     stop,
 )
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
 ROWS_OF_A_LARGE_RESULT = 40_000_000
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = start(tmp_path_factory.mktemp("warehouse") / "data")
-    yield started
-    stop(started)
 
 
 @pytest.fixture
@@ -274,7 +267,7 @@ def test_a_body_that_breaks_off_inserts_nothing(server: Server, table: str) -> N
         head = f"POST /?{query} HTTP/1.1\r\nHost: x\r\nAuthorization: {password}\r\nContent-Length: 1000\r\n\r\n"
         client.sendall(head.encode() + b"1\n2\n3\n")
     assert server.rows(f"SELECT count() FROM {table}") == ["0"]
-    eventually(lambda: 'outcome="cancelled"' in metrics(server))
+    assert eventually(lambda: 'outcome="cancelled"' in metrics(server), DEADLINE_SECONDS)
     assert server.rows(f"SELECT count() FROM {table}") == ["0"]
 
 
@@ -305,7 +298,9 @@ def test_a_running_insert_is_found_by_its_log_comment_and_killed(server: Server,
     )
     sending.start()
     mine = "Settings['log_comment'] = 'batch 7' AND query ILIKE 'insert%'"
-    eventually(lambda: server.rows(f"SELECT count() FROM system.processes WHERE {mine}") == ["1"])
+    assert eventually(lambda: server.rows(f"SELECT count() FROM system.processes WHERE {mine}") == ["1"], DEADLINE_SECONDS), (
+        "not in time"
+    )
     killed = server.rows(f"KILL QUERY WHERE {mine} SYNC")
     sending.join(DEADLINE_SECONDS)
     assert killed[0].startswith("finished")
@@ -320,8 +315,8 @@ def test_a_query_ends_when_its_client_has_gone(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as client:
         head = f"POST /?log_comment=left+alone HTTP/1.1\r\nHost: x\r\nAuthorization: {password}\r\n"
         client.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(sql) + sql)
-        eventually(lambda: server.rows(mine) == ["1"])
-    eventually(lambda: server.rows(mine) == ["0"])
+        assert eventually(lambda: server.rows(mine) == ["1"], DEADLINE_SECONDS)
+    assert eventually(lambda: server.rows(mine) == ["0"], DEADLINE_SECONDS)
 
 
 def test_a_large_result_streams_in_bounded_memory(server: Server) -> None:
@@ -424,7 +419,9 @@ def test_sigterm_lets_a_running_query_end(tmp_path: Path) -> None:
     replies: list[Reply] = []
     client = threading.Thread(target=lambda: replies.append(ending.ask("SELECT sum(sleepEachRow(0.5)) FROM numbers(3)")))
     client.start()
-    eventually(lambda: len(ending.rows("SELECT 1 FROM system.processes WHERE query LIKE '%sleepEachRow(0.5)%'")) == 2)
+    assert eventually(
+        lambda: len(ending.rows("SELECT 1 FROM system.processes WHERE query LIKE '%sleepEachRow(0.5)%'")) == 2, DEADLINE_SECONDS
+    ), "not in time"
     assert stop(ending) == 0
     client.join(DEADLINE_SECONDS)
     assert replies[0].text == "0\n"
@@ -437,7 +434,9 @@ def test_sigterm_does_not_wait_for_ever(tmp_path: Path) -> None:
         target=lambda: replies.append(ending.ask("SELECT sum(cityHash64(number)) FROM numbers(100000000000)"))
     )
     client.start()
-    eventually(lambda: len(ending.rows("SELECT 1 FROM system.processes WHERE query LIKE '%cityHash64%'")) == 2)
+    assert eventually(
+        lambda: len(ending.rows("SELECT 1 FROM system.processes WHERE query LIKE '%cityHash64%'")) == 2, DEADLINE_SECONDS
+    ), "not in time"
     assert stop(ending) == 0
     client.join(DEADLINE_SECONDS)
     assert replies == [] or replies[0].status != 200

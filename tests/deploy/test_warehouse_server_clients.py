@@ -11,7 +11,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureErr
 from clickhouse_connect.driver.external import ExternalData
 
 from deploy.local.warehouse_server.refusals import ALLOWED_ENGINES, REFUSED_ENGINES, REFUSED_FUNCTIONS
-from tests.deploy.warehouse_server_process import READER, WRITER, Server, start, stop
+from tests.deploy.warehouse_server_process import READER, WRITER, Server
 
 pytestmark = pytest.mark.integration
 
@@ -38,13 +38,6 @@ HARMLESS_FUNCTIONS = frozenset(
 
 def url(server: Server, user: tuple[str, str]) -> str:
     return f"http://{user[0]}:{quote(user[1])}@127.0.0.1:{server.port}/default"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = start(tmp_path_factory.mktemp("warehouse") / "data")
-    yield started
-    stop(started)
 
 
 @pytest.fixture

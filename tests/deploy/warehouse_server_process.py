@@ -7,13 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+
+from deploy.local.ports import free_port
+from tests.waiting import eventually
 
 WRITER, READER = ("tailrace", "the writer's"), ("reader", "the reader's")
 DEADLINE_SECONDS = 30
@@ -69,20 +70,6 @@ def authorization(user: tuple[str, str] | None) -> dict[str, str]:
     return {} if user is None else {"Authorization": "Basic " + base64.b64encode(":".join(user).encode()).decode()}
 
 
-def eventually(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not what():
-        assert time.monotonic() < deadline, "not in time"
-        threading.Event().wait(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def command(directory: Path, port: int, *options: str) -> tuple[list[str], dict[str, str]]:
     passwords = {
         "TAILRACE_WAREHOUSE_SERVER_WRITER_PASSWORD": WRITER[1],
@@ -98,7 +85,7 @@ def start(directory: Path, *options: str) -> Server:
     with log.open("ab") as output:
         process = subprocess.Popen(line, env=environment, stdout=output, stderr=output)
     server = Server(port, process, log)
-    eventually(lambda: alive(server))
+    assert eventually(lambda: alive(server), DEADLINE_SECONDS), "not in time"
     return server
 
 

@@ -5,7 +5,6 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,9 @@ from producers.emitter import Emitter
 from producers.memory_transport import MemoryTransport
 from schemas.events import ArmCount, EventId, ExperimentId, Micros
 from tests.producers.event_samples import CLICK, MALFORMED, SERVED, KnownSchemaIds, checkpoints_of, served_of
+from tests.waiting import eventually
+
+WAIT_S = 5.0
 
 MakeEmitter = Callable[..., Emitter]
 
@@ -42,13 +44,6 @@ def make_emitter() -> Iterator[MakeEmitter]:
     yield make
     for emitter in made:
         emitter.close(0.0)
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float = 5.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        threading.Event().wait(0.005)
-    return condition()
 
 
 def test_events_arrive_in_order_with_ids_and_numbers_without_gaps(make_emitter: MakeEmitter) -> None:
@@ -123,10 +118,10 @@ def test_a_registry_that_is_away_costs_only_room_in_the_queue(make_emitter: Make
     transport, registry = MemoryTransport(), KnownSchemaIds(up=False)
     emitter = make_emitter(transport, registry)
     assert emitter.emit(SERVED)
-    assert eventually(lambda: emitter.status().counters.lookup_failures >= 2)
+    assert eventually(lambda: emitter.status().counters.lookup_failures >= 2, WAIT_S)
     assert (emitter.status().queue_events, transport.records) == (1, [])
     registry.up = True
-    assert eventually(lambda: len(served_of(transport.records)) == 1)
+    assert eventually(lambda: len(served_of(transport.records)) == 1, WAIT_S)
 
 
 def test_a_process_that_emits_and_closes_at_once_loses_nothing(make_emitter: MakeEmitter) -> None:
@@ -135,7 +130,7 @@ def test_a_process_that_emits_and_closes_at_once_loses_nothing(make_emitter: Mak
     emitter.emit(SERVED)
     with ThreadPoolExecutor(1) as pool:
         closing = pool.submit(emitter.close, 5.0)
-        assert eventually(lambda: emitter.emit(SERVED) is False)
+        assert eventually(lambda: emitter.emit(SERVED) is False, WAIT_S)
         registry.up = True
         assert closing.result().undelivered == 0
 
@@ -147,7 +142,7 @@ def test_emitting_does_not_wait_for_a_broker_that_takes_nothing(make_emitter: Ma
     accepted = sum(emitter.emit(SERVED) for _ in range(2_000))
     assert time.monotonic() - began < 1.0
     assert 100 <= accepted <= 106
-    assert eventually(lambda: emitter.status().counters.transport_full > 0)
+    assert eventually(lambda: emitter.status().counters.transport_full > 0, WAIT_S)
 
 
 def test_a_broker_that_comes_back_gets_what_waited(make_emitter: MakeEmitter) -> None:
@@ -155,9 +150,9 @@ def test_a_broker_that_comes_back_gets_what_waited(make_emitter: MakeEmitter) ->
     emitter = make_emitter(transport)
     for _ in range(50):
         emitter.emit(SERVED)
-    assert eventually(lambda: emitter.status().counters.transport_full > 0)
+    assert eventually(lambda: emitter.status().counters.transport_full > 0, WAIT_S)
     transport.reachable = True
-    assert eventually(lambda: emitter.status().undelivered == 0)
+    assert eventually(lambda: emitter.status().undelivered == 0, WAIT_S)
     assert [event.producer_seq for event in served_of(transport.records)] == list(range(50))
 
 
@@ -186,7 +181,7 @@ def test_checkpoints_come_at_intervals_and_at_close(make_emitter: MakeEmitter) -
     transport = MemoryTransport()
     emitter = make_emitter(transport, checkpoint_interval_s=0.02)
     emitter.emit(SERVED)
-    assert eventually(lambda: len(checkpoints_of(transport.records)) >= 3)
+    assert eventually(lambda: len(checkpoints_of(transport.records)) >= 3, WAIT_S)
     emitter.emit(MALFORMED)
     emitter.emit(replace(SERVED, assignments=()))
     emitter.close(5.0)

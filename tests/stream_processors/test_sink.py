@@ -3,10 +3,9 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from confluent_kafka.schema_registry import Schema
 
+from deploy.local.ports import free_port
 from schemas.contracts import contract
 from schemas.envelope import Source
 from schemas.topics import INTERACTIONS, subject
@@ -30,6 +30,7 @@ from stream_processors.warehouse.splice import splice
 from stream_processors.warehouse.writer_schemas import make_writer
 from tests.stream_processors.messages import FakeMessage
 from tests.stream_processors.warehouse_fixture import FLUSH_LIMIT_S, Bench, interaction, interactions
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -40,18 +41,6 @@ CLASSIC = "group.protocol=classic,session.timeout.ms=1000,heartbeat.interval.ms=
 @pytest.fixture
 def bench(installation: Mapping[str, str]) -> Bench:
     return Bench({**os.environ, **installation})
-
-
-def wait_until(holds: Callable[[], bool], what: str, limit_s: float = KILL_LIMIT_S) -> None:
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline, f"{what}: not within {limit_s} s"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def metric(port: int, name: str) -> float | None:
@@ -91,7 +80,7 @@ def test_a_sink_that_is_killed_leaves_nothing_lost_and_nothing_twice(bench: Benc
         with (tmp_path / "log").open("ab") as log:
             sink = subprocess.Popen(bench.command("sink"), env={**bench.environment, **small}, stderr=log, stdout=log)
         try:
-            wait_until(lambda landed=landed: bench.counts()[0] > landed, f"{landed} rows")  # type: ignore[misc]
+            assert eventually(lambda landed=landed: bench.counts()[0] > landed, KILL_LIMIT_S), f"{landed} rows"  # type: ignore[misc]
         finally:
             sink.kill()
             sink.wait(10)
@@ -107,7 +96,7 @@ def test_sigterm_delivers_and_commits_what_was_gathered(bench: Bench, tmp_path: 
     patient = {"TAILRACE_SINK_BATCH_AGE_MS_MAX": "60000", "TAILRACE_METRICS_PORT": str(port)}
     with (tmp_path / "log").open("wb") as log:
         sink = subprocess.Popen(bench.command("sink"), env={**bench.environment, **patient}, stderr=log, stdout=log)
-    wait_until(lambda: metric(port, "tailrace_sink_gathered_records") == 200, "all records gathered")
+    assert eventually(lambda: metric(port, "tailrace_sink_gathered_records") == 200, KILL_LIMIT_S), "all records gathered"
     sink.send_signal(signal.SIGTERM)
 
     assert sink.wait(10) == 0
