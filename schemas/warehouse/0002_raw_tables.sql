@@ -167,3 +167,19 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMMDD(_kafka_time)
 PRIMARY KEY (topic)
 ORDER BY (topic, _topic_id, _partition, _offset);
+
+-- Offsets that will never be here and were no dead letters: what Kafka had let go of before it was read. [first_offset, end_offset);
+-- the end is NULL where nobody can know it. Written at least once: read with FINAL.
+CREATE TABLE ingest_gaps
+(
+    topic LowCardinality(String),
+    _topic_id UUID,
+    _partition Int32,
+    reason LowCardinality(String),
+    first_offset Int64,
+    end_offset Nullable(Int64),
+    detail String,
+    recorded_at DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = ReplacingMergeTree(recorded_at)
+ORDER BY (topic, _topic_id, _partition, reason, first_offset);
