@@ -36,7 +36,8 @@ CREATE TABLE recommendations
     candidate_count Nullable(Int32),
     slate_log_propensity Nullable(Float64),
     context Map(String, String),
-    latency_us Nullable(Int64)
+    latency_us Nullable(Int64),
+    INDEX by_offset _offset TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMMDD(_kafka_time)
@@ -71,7 +72,8 @@ CREATE TABLE interactions
     kind LowCardinality(String),
     value Nullable(Float64),
     client_occurred_at Nullable(DateTime64(6, 'UTC')),
-    client_sent_at Nullable(DateTime64(6, 'UTC'))
+    client_sent_at Nullable(DateTime64(6, 'UTC')),
+    INDEX by_offset _offset TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMMDD(_kafka_time)
@@ -109,7 +111,8 @@ CREATE TABLE experiment_revisions
     changed_at DateTime64(6, 'UTC'),
     effective_at DateTime64(6, 'UTC'),
     ended_at Nullable(DateTime64(6, 'UTC')),
-    plan_hash Nullable(String)
+    plan_hash Nullable(String),
+    INDEX by_offset _offset TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMMDD(_kafka_time)
@@ -136,7 +139,8 @@ CREATE TABLE producer_checkpoints
     spooled Int64,
     dropped Map(String, Int64),
     counts Array(Tuple(experiment_id String, arm String, count Int64)),
-    closed Bool
+    closed Bool,
+    INDEX by_offset _offset TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMMDD(_kafka_time)
@@ -161,7 +165,8 @@ CREATE TABLE dead_letters
     value Nullable(String),
     headers Array(Tuple(name String, value String)),
     reason LowCardinality(String),
-    error String
+    error String,
+    INDEX by_offset _offset TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMMDD(_kafka_time)

@@ -1,43 +1,56 @@
 """What has been fetched of one partition and is not in the warehouse yet, and when it is due. Pure: the time comes in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stream_processors.warehouse.records import Message
 
+MESSAGE_BYTES = 600
+"""What a consumed record takes in memory besides its value, about: the object, key, topic, headers."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """A batch is due as soon as it reaches any of these."""
+    """How large and how old a batch may grow, and how much may be in hand at once over all partitions."""
 
     rows: int
     bytes: int
     age_s: float
+    bytes_in_hand: int
 
 
 class Batch:
     """Records of one partition in offset order. `end` is the offset that a commit after them may name."""
 
-    __slots__ = ("_bytes", "_opened_at_s", "end", "messages")
+    __slots__ = ("bytes", "end", "messages", "opened_s")
 
     def __init__(self, end: int) -> None:
         self.messages: list[Message] = []
         self.end = end
-        self._bytes = 0
-        self._opened_at_s: float | None = None
+        self.bytes = 0
+        self.opened_s: float | None = None
+        """When the first of it came; None while there is nothing to deliver or to commit."""
 
-    def add(self, message: Message, now_s: float) -> None:
-        self.messages.append(message)
-        self._bytes += len(message.value() or b"")
-        self.reach(message.offset() + 1, now_s)
+    def extend(self, messages: Sequence[Message], now_s: float) -> None:
+        self.messages += messages
+        self.bytes += sum(map(len, messages)) + MESSAGE_BYTES * len(messages)
+        self.reach(messages[-1].offset() + 1, now_s)
 
     def reach(self, end: int, now_s: float) -> None:
         """All offsets below `end` are here or hold no record (transaction markers, compaction)."""
-        if self._opened_at_s is None and end > self.end:
-            self._opened_at_s = now_s
+        if self.opened_s is None and end > self.end:
+            self.opened_s = now_s
         self.end = max(self.end, end)
 
-    def due(self, limits: BatchLimits, now_s: float) -> bool:
-        if self._opened_at_s is None:
-            return False
-        full = len(self.messages) >= limits.rows or self._bytes >= limits.bytes
-        return full or now_s - self._opened_at_s >= limits.age_s
+    def full(self, limits: BatchLimits) -> bool:
+        return len(self.messages) >= limits.rows or self.bytes >= limits.bytes
+
+    def aged(self, age_s: float, now_s: float) -> bool:
+        return self.opened_s is not None and now_s - self.opened_s >= age_s
+
+    def oldest_ms(self) -> int | None:
+        """Kafka's time of the first record, in milliseconds."""
+        return self.messages[0].timestamp()[1] if self.messages else None
+
+    def first_offset(self) -> int | None:
+        return self.messages[0].offset() if self.messages else None

@@ -58,12 +58,12 @@ class Address:
 
 
 class ClickHouseWriter:
-    """Inserts and queries, one request at a time."""
+    """Inserts and queries. Threads may share it; each request has a connection to itself."""
 
-    def __init__(self, url: str, options: Mapping[str, str], rows_max: int) -> None:
+    def __init__(self, url: str, options: Mapping[str, str], rows_max: int, connections: int = 1) -> None:
         self._address = Address.from_url(url)
         self._options = dict(options)
-        self._pool = _pool(self._address)
+        self._pool = _pool(self._address, connections)
         block_rows = str(max(rows_max, 1_048_576))
         wanted = {**_INSERT_SETTINGS, "max_insert_block_size": block_rows, "min_insert_block_size_rows": block_rows}
         self.insert_settings = self._known(wanted)
@@ -76,9 +76,9 @@ class ClickHouseWriter:
         statement = f"INSERT INTO {table} ({', '.join(columns)}) FORMAT Avro"
         self._post(statement, container, {**self.insert_settings, "log_comment": comment})
 
-    def command(self, statement: str, comment: str) -> None:
-        """A small write (the fence) or KILL."""
-        self._post(statement, b"", {"async_insert": "0", "wait_end_of_query": "1", "log_comment": comment})
+    def command(self, statement: str, comment: str, body: bytes = b"") -> None:
+        """A small write (the fence, a gap) or KILL."""
+        self._post(statement, body, {"async_insert": "0", "wait_end_of_query": "1", "log_comment": comment})
 
     def query(self, statement: str, parameters: Mapping[str, str] | None = None) -> bytes:
         """The answer to a SELECT, in the FORMAT that the statement names."""
@@ -117,12 +117,13 @@ class ClickHouseWriter:
         raise Refused(int(code or 0), text or f"HTTP status {response.status}")
 
 
-def _pool(address: Address) -> urllib3.HTTPConnectionPool:
+def _pool(address: Address, connections: int) -> urllib3.HTTPConnectionPool:
     pool_type = urllib3.HTTPSConnectionPool if address.secure else urllib3.HTTPConnectionPool
     return pool_type(
         address.host,
         address.port,
-        maxsize=1,
+        maxsize=connections,
+        block=True,
         retries=False,
         timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=ANSWER_TIMEOUT_S),
         headers=urllib3.make_headers(basic_auth=f"{address.user}:{address.password}", keep_alive=True),

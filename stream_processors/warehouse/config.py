@@ -18,6 +18,9 @@ class SinkConfig:
     topic_prefix: str
     group: str
     limits: BatchLimits
+    crew: int
+    """Threads that own partitions and insert: so many inserts may be in flight."""
+    dead_letters_share_max: float
     metrics_port: int
     kafka_options: Mapping[str, str]
     warehouse_options: Mapping[str, str]
@@ -37,7 +40,10 @@ class SinkConfig:
                 rows=read.integer("TAILRACE_SINK_BATCH_ROWS_MAX", 100_000, minimum=1, maximum=1_000_000),
                 bytes=read.integer("TAILRACE_SINK_BATCH_BYTES_MAX", 32 << 20, minimum=1, maximum=1 << 30),
                 age_s=read.integer("TAILRACE_SINK_BATCH_AGE_MS_MAX", 500, minimum=0, maximum=60_000) / 1000,
+                bytes_in_hand=read.integer("TAILRACE_SINK_BYTES_IN_HAND_MAX", 192 << 20, minimum=1 << 20, maximum=1 << 36),
             ),
+            crew=read.integer("TAILRACE_SINK_INSERTS_MAX", 3, minimum=1, maximum=64),
+            dead_letters_share_max=read.integer("TAILRACE_SINK_DEAD_LETTERS_PERCENT_MAX", 20, minimum=0, maximum=100) / 100,
             metrics_port=read.integer("TAILRACE_METRICS_PORT", 0, minimum=0, maximum=65_535),
             kafka_options=read.options("TAILRACE_KAFKA_OPTIONS"),
             warehouse_options=read.options("TAILRACE_WAREHOUSE_OPTIONS"),

@@ -1,11 +1,12 @@
-"""Bringing one batch into the warehouse: dead letters first, then the rows, each insert under the partition's fence.
+"""One batch on its way in: examined, then its dead letters buried and published, then its rows inserted, each under the fence.
 
-Returns only when every record of the batch is in, as a row or as a dead letter that its topic has acknowledged. Anything else
-leaves by an exception, and then nothing is known: the partition must be owned again before a further insert.
+Each method is one step of protocol.py and makes at most one insert. It returns only after a clean answer; anything else leaves by
+an exception, and then nothing is known: the partition must be owned again before a further insert.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from schemas.codec import Codec
 from schemas.contracts import contract
@@ -21,17 +22,24 @@ from stream_processors.warehouse.errors import Refused, WarehouseBehind
 from stream_processors.warehouse.metrics import SinkMetrics
 from stream_processors.warehouse.ownership import write_comment
 from stream_processors.warehouse.records import Message, Ownership, Rejection
-from stream_processors.warehouse.splice import Group, sort_batch, splice, splice_data
+from stream_processors.warehouse.splice import DAY_MS, Group, sort_batch, splice, splice_data
+from stream_processors.warehouse.suspicion import Look
 from stream_processors.warehouse.writer_schemas import Writer, WriterSchemas, make_writer
 
 LIVE_RUN = "live"
 
 
-class Delivery:
-    """Delivers batches, one insert at a time.
+@dataclass(slots=True)
+class Plan:
+    """What an examined batch comes to. Each element of `burials` and `inserts` is one insert, and leaves when it is in."""
 
-    `rows` and `dead_letters` count what was inserted with a clean answer.
-    """
+    rejections: list[Rejection]
+    burials: list[list[Rejection]]
+    inserts: list[tuple[Writer, list[Message]]]
+
+
+class Delivery:
+    """Delivers batches. Threads may share it."""
 
     def __init__(
         self,
@@ -44,33 +52,45 @@ class Delivery:
         self._writer, self._schemas, self._topic = writer, schemas, dead_letters
         self._metrics, self._new_sync = metrics, new_sync
         self._columns = {table: self._columns_of(table) for table in TABLE_OF_RECORD.values()}
-        self.rows = self.dead_letters = 0
         self._letter_codec = Codec(DeadLetter)
         self._letter_writer = make_writer(0, contract("DeadLetter").newest.schema)
 
-    def deliver(self, batch: Batch, ownership: Ownership, record: str, *, look_first: bool) -> int:
-        """How many dead letters the batch had. Raises Retryable.
-
-        With `look_first` each group is searched for poison before it is inserted.
-        """
+    def examine(self, batch: Batch, ownership: Ownership, record: str, look: Look) -> Plan:
+        """What is to be inserted where, leaving out what is accounted for already."""
         ordered = sort_batch(batch.messages, ownership.present)
         rejections = [reject(message, 0, error.reason, str(error)) for message, error in ordered.misframed]
-        accepted: list[tuple[Writer, list[Message]]] = []
+        inserts: list[tuple[Writer, list[Message]]] = []
         for group in ordered.groups:
-            writer, refused = self._examine(group, record, ownership, look_first=look_first)
+            writer, refused = self._examine(group, record, ownership, look)
             rejections += refused
             if writer is not None and (messages := _without(group.messages, refused)):
-                accepted.append((writer, messages))
-        self._bury(rejections, ownership)
-        for writer, messages in accepted:
-            self._insert(TABLE_OF_RECORD[record], writer, self._spliced(writer, messages, ownership), ownership)
-            self.rows += len(messages)
-            self._metrics.inserted(ownership.place, len(messages))
-        return len(rejections)
+                inserts.append((writer, messages))
+        return Plan(rejections, _burials(rejections), inserts)
 
-    def _examine(
-        self, group: Group, record: str, ownership: Ownership, *, look_first: bool
-    ) -> tuple[Writer | None, list[Rejection]]:
+    def bury(self, plan: Plan, ownership: Ownership) -> None:
+        """Insert the plan's next dead letters into their table."""
+        letters = plan.burials[0]
+        source = Source(ownership.owner, ownership.topic_id, ownership.place.partition, letters[0].schema_id, LIVE_RUN)
+        data = [(letter.offset, letter.kafka_time_ms, self._letter_codec.encode_datum(letter.letter)) for letter in letters]
+        container = splice_data(self._letter_writer.header, source, data, self._new_sync())
+        self._insert("dead_letters", self._letter_writer, container, ownership)
+        del plan.burials[0]
+        self._metrics.buried(ownership.place, [letter.letter.reason for letter in letters])
+
+    def publish(self, plan: Plan, ownership: Ownership) -> None:
+        """Send the plan's dead letters to their topic, which answers before we go on."""
+        self._topic.publish(ownership.topic_id, ownership.place, plan.rejections)
+
+    def insert(self, plan: Plan, ownership: Ownership, record: str) -> None:
+        """Insert the plan's next rows."""
+        writer, messages = plan.inserts[0]
+        with self._metrics.spending("splice"):
+            container = self._spliced(writer, messages, ownership)
+        self._insert(TABLE_OF_RECORD[record], writer, container, ownership)
+        del plan.inserts[0]
+        self._metrics.inserted(ownership.place, len(messages))
+
+    def _examine(self, group: Group, record: str, ownership: Ownership, look: Look) -> tuple[Writer | None, list[Rejection]]:
         writer = self._schemas.get(group.schema_id)
         if writer is None:
             return None, _all(group, "unknown_schema", f"the registry knows no Avro record under the id {group.schema_id}")
@@ -78,9 +98,10 @@ class Delivery:
             return None, _all(group, "wrong_type", f"a {writer.record}, in a topic of {record}")
         table = TABLE_OF_RECORD[record]
         self._refuse_newer(writer, table)
-        if not look_first:
+        if look is Look.NOT:
             return writer, []
-        return writer, search(group.messages, writer, self._trial(writer, table, ownership))
+        trial = self._trial(writer, table, ownership)
+        return writer, search(group.messages, writer, trial, thorough=look is Look.WITH_THE_ENGINE)
 
     def _refuse_newer(self, writer: Writer, table: str) -> None:
         """A field without a column waits for its migration; the table is looked at again before it is believed to lack it."""
@@ -118,20 +139,6 @@ class Delivery:
 
         return engine_says
 
-    def _bury(self, rejections: list[Rejection], ownership: Ownership) -> None:
-        """Into the table under the fence, then to the topic, which answers before we go on."""
-        by_schema: dict[int, list[Rejection]] = defaultdict(list)
-        for rejection in rejections:
-            by_schema[rejection.schema_id].append(rejection)
-        for schema_id, letters in by_schema.items():
-            source = Source(ownership.owner, ownership.topic_id, ownership.place.partition, schema_id, LIVE_RUN)
-            data = [(letter.offset, letter.kafka_time_ms, self._letter_codec.encode_datum(letter.letter)) for letter in letters]
-            container = splice_data(self._letter_writer.header, source, data, self._new_sync())
-            self._insert("dead_letters", self._letter_writer, container, ownership)
-            self.dead_letters += len(letters)
-            self._metrics.buried(ownership.place, [letter.letter.reason for letter in letters])
-        self._topic.publish(ownership.topic_id, ownership.place, rejections)
-
     def _insert(self, table: str, writer: Writer, container: bytes, ownership: Ownership) -> None:
         with self._metrics.insert(table, len(container)):
             self._writer.insert(table, writer.columns, container, write_comment(ownership.topic_id, ownership.place))
@@ -143,6 +150,14 @@ class Delivery:
 
 def _all(group: Group, reason: str, error: str) -> list[Rejection]:
     return [reject(message, group.schema_id, reason, error) for message in group.messages]
+
+
+def _burials(rejections: list[Rejection]) -> list[list[Rejection]]:
+    """One insert for each (schema id, day), as with rows: an insert that touches one partition of its table is all or nothing."""
+    groups: dict[tuple[int, int], list[Rejection]] = defaultdict(list)
+    for rejection in rejections:
+        groups[rejection.schema_id, rejection.kafka_time_ms // DAY_MS].append(rejection)
+    return list(groups.values())
 
 
 def _without(messages: list[Message], refused: Iterable[Rejection]) -> list[Message]:

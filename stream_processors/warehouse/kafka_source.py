@@ -6,45 +6,78 @@ nothing fetched that has to be thrown away by luck, and `auto.offset.reset=error
 the classic protocol (cooperative-sticky).
 """
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import groupby, repeat
+from operator import is_, itemgetter, methodcaller
+from typing import NamedTuple, cast
 from uuid import UUID
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka import Message as KafkaMessage
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from schemas.errors import ConfigurationError, PartUnreachable
 from schemas.topics import LOG_APPEND_TIME, TIMESTAMP_TYPE
-from stream_processors.warehouse.errors import BrokerTrouble
+from stream_processors.warehouse.errors import BrokerTrouble, NotOurs
 from stream_processors.warehouse.records import Message, Place
 
 ANSWER_TIMEOUT_S = 10.0
 FETCH_RECORDS_MAX = 20_000
 QUEUED_KBYTES_MAX = 65_536
-"""Fetched and not consumed yet, over all partitions: memory stays below this plus one batch a partition."""
+"""Fetched and not consumed yet, over all partitions: memory stays below this plus the worker's own limit."""
+_NO_LONGER_A_MEMBER = frozenset({
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.FENCED_MEMBER_EPOCH,
+    KafkaError.STALE_MEMBER_EPOCH,
+})  # fmt: skip
 
 ClientOptions = dict[str, str | int | float | bool]
 
 _HALF = (1 << 64) - 1
+_TOPIC, _PARTITION, _ERROR = methodcaller("topic"), methodcaller("partition"), methodcaller("error")
+
+
+class Fetched(NamedTuple):
+    """What came of one partition: records; or, where there are none, the offset at which it ends; or an error.
+
+    An error about no partition has an empty topic in its place.
+    """
+
+    place: Place
+    records: Sequence[Message]
+    end: int = 0
+    error: KafkaError | None = None
 
 
 class KafkaSource:
-    """One member of the consumer group. `assigned` is what the group has given us; `fetched`, the part of it that was started."""
+    """One member of the consumer group. `assigned` is what the group has given us; `fetched`, the part of it that was started.
+
+    `consume`, `start`, `stop`, `pause`, `resume` are for one thread, and so are the two sets; the questions and `commit` for any.
+    """
 
     def __init__(self, bootstrap: str, group: str, topics: list[str], options: Mapping[str, str]) -> None:
-        self._bootstrap, self._topics = bootstrap, topics
+        self._bootstrap, self._group, self._topics = bootstrap, group, topics
         self.assigned: set[Place] = set()
         self.fetched: set[Place] = set()
+        self._paused: set[Place] = set()
         client: ClientOptions = {"bootstrap.servers": bootstrap, "log_level": 3, **options}
         self._admin = AdminClient(client)
         self._refuse_unready_topics()
         self._consumer = Consumer(consumer_options(client, group))
         self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
-    def consume(self, timeout_s: float) -> list[KafkaMessage]:
-        """Records and the ends of partitions. Rebalances happen in here: a record may be of a partition no longer `fetched`."""
-        return self._consumer.consume(FETCH_RECORDS_MAX, timeout_s)
+    def consume(self, timeout_s: float) -> Iterable[Fetched]:
+        """What has come. Rebalances happen in here: a record may be of a partition no longer `fetched`."""
+        return runs(cast("Sequence[Message]", self._consumer.consume(FETCH_RECORDS_MAX, timeout_s)))
 
     def start(self, place: Place, offset: int) -> None:
         self._consumer.incremental_assign([TopicPartition(*place, offset)])
@@ -53,18 +86,49 @@ class KafkaSource:
     def stop(self, place: Place) -> None:
         if place in self.fetched:
             self.fetched.remove(place)
+            self._paused.discard(place)
             self._consumer.incremental_unassign([TopicPartition(*place)])
 
-    def commit(self, place: Place, offset: int, topic_id: UUID, *, wait: bool) -> None:
-        """Commit `offset`, and for which topic it is meant. A commit says what is true, so a lost one costs reading only."""
+    def hold_back(self, places: AbstractSet[Place]) -> None:
+        """Fetch all that was started but `places`. What is fetched of a paused partition and not consumed yet is let go of."""
+        places = places & self.fetched
+        if pausing := places - self._paused:
+            self._consumer.pause([TopicPartition(*place) for place in pausing])
+        if resuming := self._paused - places:
+            self._consumer.resume([TopicPartition(*place) for place in resuming])
+        self._paused = set(places)
+
+    def commit(self, place: Place, offset: int, topic_id: UUID) -> None:
+        """Send word that all below `offset` is in, and for which topic it is meant. A lost one costs reading only."""
         position = TopicPartition(*place, offset, metadata=str(topic_id))
         try:
-            if wait:
-                self._consumer.commit(offsets=[position], asynchronous=False)
-            else:
-                self._consumer.commit(offsets=[position], asynchronous=True)
+            self._consumer.commit(offsets=[position], asynchronous=True)
         except KafkaException as error:
             raise BrokerTrouble(f"commit of {place}: {error}") from error
+
+    def settle(self, positions: Mapping[Place, tuple[int, UUID]]) -> None:
+        """Commit once more, and wait for the broker's word. Raises BrokerTrouble."""
+        offsets = [TopicPartition(*place, offset, metadata=str(topic)) for place, (offset, topic) in positions.items()]
+        try:
+            if offsets:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            raise BrokerTrouble(f"the last commits: {error}") from error
+
+    def ask_whether_ours(self, place: Place) -> None:
+        """Raises NotOurs where the group does not count us among its members any more.
+
+        Asked by committing again what is committed: the broker takes that from a member only, on both protocols.
+        """
+        [position] = self._ask_committed([place])
+        if position.offset < 0:
+            return
+        try:
+            self._consumer.commit(offsets=[position], asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() in _NO_LONGER_A_MEMBER:
+                raise NotOurs(f"{place}: {error}") from error
+            raise BrokerTrouble(f"asking the group for {place}: {error}") from error
 
     def committed(self, place: Place) -> tuple[int, UUID] | None:
         """The group's offset and the topic that it was committed for; None where there is none, or none of ours."""
@@ -72,11 +136,13 @@ class KafkaSource:
         return _committed(position)
 
     def committed_offsets(self, places: list[Place]) -> dict[Place, int]:
-        positions = self._ask_committed(places)
-        return {place: max(0, position.offset) for place, position in zip(places, positions, strict=True)}
+        found = {Place(position.topic, position.partition): position.offset for position in self._ask_committed(places)}
+        return {place: max(0, found.get(place, 0)) for place in places}
 
-    def first_offset(self, place: Place) -> int:
-        return self._offsets([place], OffsetSpec.earliest())[place]
+    def bounds(self, place: Place) -> tuple[int, int]:
+        """The log's first offset, and the one after its last record."""
+        first = self._offsets([place], OffsetSpec.earliest())[place]
+        return first, self._offsets([place], OffsetSpec.latest())[place]
 
     def ends(self) -> dict[Place, int]:
         """The offset after the last record of every partition of our topics."""
@@ -110,6 +176,7 @@ class KafkaSource:
         self.assigned -= places
         consumer.incremental_unassign([TopicPartition(*place) for place in places & self.fetched])
         self.fetched -= places
+        self._paused -= places
 
     def _offsets(self, places: list[Place], which: OffsetSpec) -> dict[Place, int]:
         """Asked through the admin client: on the consumer's connection the question waits behind a fetch."""
@@ -121,10 +188,16 @@ class KafkaSource:
             raise BrokerTrouble(f"the offsets of {', '.join(map(str, places))}: {error}") from error
 
     def _ask_committed(self, places: list[Place]) -> list[TopicPartition]:
+        """Asked through the admin client: on the consumer the question may wait for as long as another thread consumes."""
+        asked = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*place) for place in places])
         try:
-            return self._consumer.committed([TopicPartition(*place) for place in places], timeout=ANSWER_TIMEOUT_S)
+            answer = self._admin.list_consumer_group_offsets([asked], request_timeout=ANSWER_TIMEOUT_S)
+            found: list[TopicPartition] = answer[self._group].result().topic_partitions
         except KafkaException as error:
             raise BrokerTrouble(f"the committed offsets: {error}") from error
+        if wrong := [position.error for position in found if position.error is not None]:
+            raise BrokerTrouble(f"the committed offsets: {wrong[0]}")
+        return found
 
     def _metadata(self) -> dict[str, list[int]]:
         try:
@@ -150,20 +223,25 @@ class KafkaSource:
             )
 
 
-def end_of_partition(message: KafkaMessage) -> int | None:
-    """The offset at which a partition ends, None where the message is something else."""
+def runs(messages: Sequence[Message]) -> Iterator[Fetched]:
+    """Consumed messages as runs of one partition each, in order. Records of a fetch come together, so runs are long."""
+    sound = map(is_, map(_ERROR, messages), repeat(None))
+    keys = zip(map(_TOPIC, messages), map(_PARTITION, messages), sound, strict=False)
+    for (topic, partition, is_sound), found in groupby(zip(keys, messages, strict=True), key=itemgetter(0)):
+        run = [message for _, message in found]
+        place = Place(topic or "", partition)
+        if is_sound:
+            yield Fetched(place, run)
+        else:
+            yield from (_eventful(place, message) for message in run)
+
+
+def _eventful(place: Place, message: Message) -> Fetched:
     error = message.error()
-    return message.offset() if error is not None and error.code() == KafkaError._PARTITION_EOF else None  # noqa: SLF001 - its public name
-
-
-def record(message: KafkaMessage) -> Message:
-    """A message without an error, in the sink's words."""
-    return cast("Message", message)
-
-
-def place_of(message: KafkaMessage) -> Place:
-    """Where a message comes from; an empty topic where it is about no partition."""
-    return Place(message.topic() or "", cast("int", message.partition()))
+    assert error is not None, "only messages that are no records come here"
+    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+        return Fetched(place, [], end=message.offset())
+    return Fetched(place, [], error=error)
 
 
 def _answered(watermarks: tuple[int, int] | None) -> bool:

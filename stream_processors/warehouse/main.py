@@ -7,27 +7,34 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
 from schemas.errors import PartUnreachable
 from schemas.tables import TABLE_OF_RECORD
 from schemas.topics import DEAD_LETTERS, TOPICS, Topic, topic_name
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.config import SinkConfig
+from stream_processors.warehouse.crew import Crew
+from stream_processors.warehouse.dead_letter_limit import DeadLetterLimit
 from stream_processors.warehouse.dead_letter_topic import DeadLetterTopic
 from stream_processors.warehouse.delivery import Delivery
 from stream_processors.warehouse.errors import BrokerTrouble
+from stream_processors.warehouse.health import Door, verdict
 from stream_processors.warehouse.kafka_source import KafkaSource
-from stream_processors.warehouse.metrics import SinkMetrics
+from stream_processors.warehouse.metrics import SinkMetrics, StandingCollector
 from stream_processors.warehouse.ownership import OwnershipKeeper
-from stream_processors.warehouse.records import Place
+from stream_processors.warehouse.records import Place, Route
 from stream_processors.warehouse.splice import SYNC_BYTES
-from stream_processors.warehouse.worker import Route, Worker
+from stream_processors.warehouse.tenure import Edges, Tenure
+from stream_processors.warehouse.worker import Worker
 from stream_processors.warehouse.writer_schemas import WriterSchemas
 
 log = logging.getLogger(__name__)
 
+DEAD_LETTERS_MIN = 100
+"""A partition never stops for fewer than this."""
 STALLED_S = 60.0
 """A drain that commits nothing for so long ends with an error."""
 _LOOK_S = 0.25
@@ -47,26 +54,45 @@ class Sink:
 
     def __init__(self, config: SinkConfig) -> None:
         registry = CollectorRegistry()
-        metrics = SinkMetrics(registry)
+        self._metrics = SinkMetrics(registry)
         routes = {topic_name(config.topic_prefix, topic): _route(topic) for topic in TOPICS if topic.record in TABLE_OF_RECORD}
         with ExitStack() as parts:
-            writer = ClickHouseWriter(config.warehouse_url, config.warehouse_options, config.limits.rows)
-            parts.callback(writer.close)
-            schemas = WriterSchemas(config.registry_url)
-            parts.callback(schemas.close)
-            letters = DeadLetterTopic(config.kafka_bootstrap, topic_name(config.topic_prefix, DEAD_LETTERS), config.kafka_options)
-            self._source = KafkaSource(config.kafka_bootstrap, config.group, list(routes), config.kafka_options)
-            parts.callback(self._source.close)
-            self._delivery = Delivery(writer, schemas, letters, metrics, lambda: secrets.token_bytes(SYNC_BYTES))
-            spread = random.Random().random  # noqa: S311 - keeps retries apart, decides nothing
-            keeper = OwnershipKeeper(self._source, writer, letters, metrics)
-            self._worker = Worker(self._source, keeper, self._delivery, routes, config.limits, metrics, time.monotonic, spread)
-            metrics.watch(self._worker.gathered)
+            edges = self._edges(config, list(routes), parts)
+            self._source = edges.source
+
+            def new_tenure(place: Place) -> Tenure:
+                limit = DeadLetterLimit(config.dead_letters_share_max, DEAD_LETTERS_MIN)
+                return Tenure(place, routes[place.topic], edges, limit)
+
+            self._worker = Worker(
+                self._source,
+                new_tenure,
+                Crew(config.crew),
+                config.limits,
+                self._metrics,
+                time.monotonic,
+                random.Random().random,  # noqa: S311 - keeps retries apart, decides nothing
+                lambda: time.time_ns() // 1_000_000,
+            )
+            registry.register(StandingCollector(self._worker.standings, self._worker.bytes_in_hand))
             if config.metrics_port:
-                server, _ = start_http_server(config.metrics_port, "127.0.0.1", registry=registry)
-                parts.callback(server.server_close)
-                parts.callback(server.shutdown)
+                parts.callback(Door(("127.0.0.1", config.metrics_port), registry, self._health).close)
             self._parts = parts.pop_all()
+
+    def _edges(self, config: SinkConfig, topics: list[str], parts: ExitStack) -> Edges:
+        url, options = config.warehouse_url, config.warehouse_options
+        writer = ClickHouseWriter(url, options, config.limits.rows, connections=config.crew)
+        parts.callback(writer.close)
+        schemas = WriterSchemas(config.registry_url)
+        parts.callback(schemas.close)
+        letters = DeadLetterTopic(config.kafka_bootstrap, topic_name(config.topic_prefix, DEAD_LETTERS), config.kafka_options)
+        source = KafkaSource(config.kafka_bootstrap, config.group, topics, config.kafka_options)
+        parts.callback(source.close)
+        delivery = Delivery(writer, schemas, letters, self._metrics, lambda: secrets.token_bytes(SYNC_BYTES))
+        return Edges(source, writer, OwnershipKeeper(source, writer, letters), delivery, self._metrics)
+
+    def _health(self) -> dict[str, Any]:
+        return verdict(self._worker.standings(), self._worker.silent_s())
 
     def run(self, stopped: Callable[[], bool]) -> Result:
         """Run until `stopped`; then deliver and commit what has been gathered."""
@@ -88,7 +114,7 @@ class Sink:
         while not ended():
             self._worker.step()
         self._worker.finish()
-        return Result(self._delivery.rows, self._delivery.dead_letters, time.monotonic() - started)
+        return Result(*self._metrics.brought_in(), time.monotonic() - started)
 
 
 class _Drain:

@@ -2,10 +2,12 @@
 
 1. Fence: a fresh random owner in `ingest_fence` shuts out every earlier writer, paused, zombie or late, without any clock.
 2. Drain: inserts of this partition that run in the warehouse at that moment are waited for, and killed past a limit.
-3. Reconcile: the group's committed offset, and which coordinates from there on the warehouse has, rows and dead letters alike.
-   Dead letters found are sent to their topic again: the process that wrote them may have died before it did.
+3. Reconcile: the group's committed offset, and which coordinates from there on the warehouse accounts for: rows, dead letters,
+   recorded gaps. What Kafka has let go of before it was read is recorded as a gap. Dead letters found are sent to their topic
+   again: the process that wrote them may have died before it did.
 
-What is known afterwards stays true as long as the fence holds our owner, for only its inserts are taken.
+What is known afterwards stays true as long as the fence holds our owner, for only its inserts are taken. protocol.py says in
+which order this happens.
 """
 
 import json
@@ -13,7 +15,7 @@ import secrets
 import time
 from base64 import b64decode
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from schemas.envelope import fence_key
@@ -22,8 +24,7 @@ from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.dead_letter_topic import DeadLetterTopic
 from stream_processors.warehouse.errors import Retryable
 from stream_processors.warehouse.kafka_source import KafkaSource
-from stream_processors.warehouse.metrics import SinkMetrics
-from stream_processors.warehouse.records import OffsetRanges, Ownership, Place, Rejection
+from stream_processors.warehouse.records import Gap, GapReason, OffsetRanges, Ownership, Place, Rejection
 
 OWNER_BYTES = 16
 DRAIN_PATIENCE_S = 5.0
@@ -48,6 +49,10 @@ FROM (
     )
 )
 GROUP BY island
+UNION ALL
+SELECT first_offset, assumeNotNull(end_offset)
+FROM ingest_gaps FINAL
+WHERE _topic_id = {{topic_id:UUID}} AND _partition = {{partition:Int32}} AND end_offset > {{first:Int64}}
 FORMAT TabSeparated
 """
 _DEAD_LETTERS = """
@@ -59,59 +64,43 @@ FROM dead_letters
 WHERE _topic_id = {topic_id:UUID} AND _partition = {partition:Int32} AND _offset >= {first:Int64}
 FORMAT JSONEachRow
 """
+_RECORD_GAPS = """
+INSERT INTO ingest_gaps (topic, _topic_id, _partition, reason, first_offset, end_offset, detail) FORMAT JSONEachRow
+"""
+
+
+class Found(NamedTuple):
+    """What a reconciliation found besides where to go on: gaps that are new, dead letters past the committed offset."""
+
+    gaps: list[Gap]
+    letters: list[Rejection]
 
 
 @dataclass(frozen=True, slots=True)
 class OwnershipKeeper:
-    """Owns partitions for one process. Raises Retryable where the world stands in the way: then nothing is owned."""
+    """The steps of owning, for one process. Raises Retryable where the world stands in the way: then nothing is owned."""
 
     source: KafkaSource
     writer: ClickHouseWriter
     dead_letters: DeadLetterTopic
-    metrics: SinkMetrics
 
-    def own(self, place: Place, table: str) -> Ownership:
-        topic_id = self.source.topic_id(place.topic)
-        owner = fence(self.writer, topic_id, place)
-        self._drain(write_comment(topic_id, place))
-        return self._reconcile(topic_id, owner, place, table)
-
-    def still_there(self, ownership: Ownership) -> bool:
-        """Whether the topic is still the one that was owned: it is fetched by name, and may have been made anew."""
-        return self.source.topic_id(ownership.place.topic) == ownership.topic_id
-
-    def _drain(self, comment: str) -> None:
-        started, killed = time.monotonic(), False
-        while self._running(comment):
-            waited_s = time.monotonic() - started
-            if waited_s > DRAIN_LIMIT_S:
-                raise Retryable(f"inserts of {comment} still run after {DRAIN_LIMIT_S:.0f} s")
-            if waited_s > DRAIN_PATIENCE_S and not killed:
-                self.writer.command(_KILL.format(comment=comment), "tailrace drain")
-                killed = True
-            time.sleep(_DRAIN_POLL_S)
-
-    def _running(self, comment: str) -> int:
-        return int(self.writer.query(_RUNNING, {"comment": comment}) or 0)
-
-    def _reconcile(self, topic_id: UUID, owner: bytes, place: Place, table: str) -> Ownership:
-        start = self._start(topic_id, place)
-        coordinates = {"topic_id": str(topic_id), "partition": str(place.partition), "first": str(start)}
-        present = _ranges(self.writer.query(_PRESENT.format(table=table), coordinates))
-        found = _rejections(self.writer.query(_DEAD_LETTERS, coordinates))
-        self.dead_letters.publish(topic_id, place, found)
-        self.metrics.reconciled(place, present.count())
-        return Ownership(place, topic_id, owner, start, present)
-
-    def _start(self, topic_id: UUID, place: Place) -> int:
-        """The committed offset if it was committed for this very topic, else the log's start. What expired is counted."""
-        first = self.source.first_offset(place)
+    def reconcile(self, topic_id: UUID, owner: bytes, place: Place, table: str) -> tuple[Ownership, Found]:
+        """Where to go on, and what is accounted for from there; only after the fence and the drain."""
         committed = self.source.committed(place)
-        if committed is None or committed[1] != topic_id:
-            return first
-        if committed[0] < first:
-            self.metrics.expired(place, first - committed[0])
-        return max(first, committed[0])
+        first, end = self.source.bounds(place)
+        reached = committed[0] if committed is not None and committed[1] == topic_id else 0
+        coordinates = {"topic_id": str(topic_id), "partition": str(place.partition), "first": str(reached)}
+        present = _ranges(self.writer.query(_PRESENT.format(table=table), coordinates))
+        letters = _rejections(self.writer.query(_DEAD_LETTERS, coordinates))
+        gaps = find_gaps(topic_id, committed, present, first, end)
+        return Ownership(place, topic_id, owner, max(first, reached), present), Found(gaps, letters)
+
+    def announce(self, ownership: Ownership, found: Found) -> None:
+        """Record the gaps, and send the dead letters to their topic again."""
+        if found.gaps:
+            rows = [_gap_row(ownership.place, gap) for gap in found.gaps]
+            self.writer.command(_RECORD_GAPS, "tailrace gaps", "\n".join(rows).encode())
+        self.dead_letters.publish(ownership.topic_id, ownership.place, found.letters)
 
 
 def fence(writer: ClickHouseWriter, topic_id: UUID, place: Place) -> bytes:
@@ -126,9 +115,60 @@ def fence(writer: ClickHouseWriter, topic_id: UUID, place: Place) -> bytes:
     return owner
 
 
+def drain(writer: ClickHouseWriter, comment: str) -> None:
+    """Wait for the inserts that run under `comment`. Raises Retryable past DRAIN_LIMIT_S."""
+    started, killed = time.monotonic(), False
+    while int(writer.query(_RUNNING, {"comment": comment}) or 0):
+        waited_s = time.monotonic() - started
+        if waited_s > DRAIN_LIMIT_S:
+            raise Retryable(f"inserts of {comment} still run after {DRAIN_LIMIT_S:.0f} s")
+        if waited_s > DRAIN_PATIENCE_S and not killed:
+            writer.command(_KILL.format(comment=comment), "tailrace drain")
+            killed = True
+        time.sleep(_DRAIN_POLL_S)
+
+
 def write_comment(topic_id: UUID, place: Place) -> str:
     """The log_comment of every insert of a partition, by which the drain finds them."""
     return f"tailrace {topic_id}:{place.partition}"
+
+
+def find_gaps(topic_id: UUID, committed: tuple[int, UUID] | None, present: OffsetRanges, first: int, end: int) -> list[Gap]:
+    """What Kafka had and will not give us any more, and the warehouse has not.
+
+    `committed` is the group's offset and the topic it was committed for; the log now reaches from `first` to `end`. Transaction
+    markers below `first` cannot be told from records any more: an expired gap may hold some.
+    """
+    if committed is not None and committed[1] != topic_id:
+        recreated = [Gap(committed[1], GapReason.RECREATED, committed[0], None)]
+        return recreated + _expired(topic_id, present, 0, first)
+    reached = 0 if committed is None else committed[0]
+    if reached > end:
+        return [Gap(topic_id, GapReason.TRUNCATED, *gap) for gap in present.missing(end, reached)]
+    return _expired(topic_id, present, reached, first)
+
+
+def _expired(topic_id: UUID, present: OffsetRanges, reached: int, first: int) -> list[Gap]:
+    return [Gap(topic_id, GapReason.EXPIRED, *gap) for gap in present.missing(reached, first)]
+
+
+def _gap_row(place: Place, gap: Gap) -> str:
+    return json.dumps({
+        "topic": place.topic,
+        "_topic_id": str(gap.topic_id),
+        "_partition": place.partition,
+        "reason": gap.reason,
+        "first_offset": gap.first,
+        "end_offset": gap.end,
+        "detail": _DETAILS[gap.reason],
+    })  # fmt: skip
+
+
+_DETAILS = {
+    GapReason.EXPIRED: "older than the log's retention before they were read; transaction markers among them cannot be told",
+    GapReason.RECREATED: "the topic was deleted and made anew: what it held from here on and was not read is gone",
+    GapReason.TRUNCATED: "the log ended before what had been read of it: new records at these offsets are not brought in",
+}
 
 
 def _ranges(answer: bytes) -> OffsetRanges:

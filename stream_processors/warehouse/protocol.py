@@ -1,7 +1,7 @@
 """The protocol of one partition: which step follows which, and what an unclean end of one means. Pure.
 
-There is one way in (ASK … ANNOUNCE: fence, drain, reconcile) and everything that is not a clean end leads back to its beginning. The
-edges perform steps one at a time for a partition; `advance` alone decides what comes next. tests/protocol explores it with
+There is one way in (ASK … ANNOUNCE: fence, drain, reconcile) and everything that is not a clean end leads back to its beginning.
+The edges perform steps one at a time for a partition; `advance` alone decides what comes next. tests/protocol explores it with
 crashes, zombies, late and lost requests at every step, and with each of its rules broken.
 """
 
@@ -23,9 +23,9 @@ class Step(Enum):
     DRAIN = auto()
     """Wait for inserts of the partition that run already. Only after the fence: later arrivals are refused by it."""
     RECONCILE = auto()
-    """Read the committed offset, and which coordinates from there on are accounted for. Only after the drain: nothing moves now."""
+    """Read the committed offset and what is accounted for from there. Only after the drain: now nothing moves."""
     ANNOUNCE = auto()
-    """Record gaps that were found, and send the dead letters found to their topic again: their writer may have died before it did."""
+    """Record the gaps found; send the dead letters found to their topic again: their writer may have died before it did."""
     GATHER = auto()
     """Owned, and waiting for a batch."""
     CONFIRM = auto()
@@ -85,8 +85,12 @@ _NEXT = {
     Step.FENCE: Step.DRAIN,
     Step.DRAIN: Step.RECONCILE,
     Step.RECONCILE: Step.ANNOUNCE,
+    Step.GATHER: Step.CONFIRM,
     Step.CONFIRM: Step.EXAMINE,
+    Step.COMMIT: Step.GATHER,
 }
+
+_HOLDS_A_BATCH = {Step.GATHER: True, Step.COMMIT: False}
 
 
 def advance(state: State, outcome: Outcome) -> State:
@@ -105,20 +109,14 @@ def advance(state: State, outcome: Outcome) -> State:
 
 def _after(state: State) -> State:
     match state.step:
-        case Step.ANNOUNCE:
-            return State(Step.CONFIRM if state.batch_in_hand else Step.GATHER, state.batch_in_hand)
-        case Step.GATHER:
-            return State(Step.CONFIRM, batch_in_hand=True)
         case Step.BURY:
             return _next_insert(state.burials - 1, state.inserts, published=False)
-        case Step.PUBLISH:
-            return _next_insert(0, state.inserts, published=True)
-        case Step.INSERT:
-            return _next_insert(0, state.inserts - 1, published=True)
-        case Step.COMMIT:
-            return State(Step.GATHER)
+        case Step.PUBLISH | Step.INSERT:
+            return _next_insert(0, state.inserts - (state.step is Step.INSERT), published=True)
+        case Step.ANNOUNCE:
+            return State(Step.CONFIRM if state.batch_in_hand else Step.GATHER, state.batch_in_hand)
         case step:
-            return State(_NEXT[step], state.batch_in_hand)
+            return State(_NEXT[step], _HOLDS_A_BATCH.get(step, state.batch_in_hand))
 
 
 def _next_insert(burials: int, inserts: int, *, published: bool) -> State:

@@ -1,10 +1,13 @@
 """The words that the sink's rooms share: where records stand, and what is known of them. Values only."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 from uuid import UUID
+
+from confluent_kafka import KafkaError
 
 from schemas.events import DeadLetter
 
@@ -19,9 +22,17 @@ class Place(NamedTuple):
         return f"{self.topic}[{self.partition}]"
 
 
-class Message(Protocol):
-    """A consumed record, as confluent_kafka gives it."""
+class Route(NamedTuple):
+    """Which record a topic holds, and which table takes it."""
 
+    record: str
+    table: str
+
+
+class Message(Protocol):
+    """A consumed record, as confluent_kafka gives it. Its length is that of its value."""
+
+    def __len__(self) -> int: ...
     def topic(self) -> str: ...
     def partition(self) -> int: ...
     def offset(self) -> int: ...
@@ -29,17 +40,23 @@ class Message(Protocol):
     def key(self) -> bytes | None: ...
     def value(self) -> bytes | None: ...
     def headers(self) -> list[tuple[str, bytes | None]] | None: ...
+    def error(self) -> KafkaError | None: ...
 
 
 class OffsetRanges:
-    """A set of offsets as half-open ranges [first, end), sorted and apart."""
+    """A set of offsets, kept as half-open ranges [first, end), sorted and apart, whatever it was made of."""
 
     __slots__ = ("_ends", "_firsts")
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
-        ordered = sorted(ranges)
-        self._firsts = [first for first, _ in ordered]
-        self._ends = [end for _, end in ordered]
+        self._firsts: list[int] = []
+        self._ends: list[int] = []
+        for first, end in sorted(ranges):
+            if self._ends and first <= self._ends[-1]:
+                self._ends[-1] = max(self._ends[-1], end)
+            else:
+                self._firsts.append(first)
+                self._ends.append(end)
 
     def __contains__(self, offset: int) -> bool:
         index = bisect_right(self._firsts, offset) - 1
@@ -48,13 +65,52 @@ class OffsetRanges:
     def __bool__(self) -> bool:
         return bool(self._firsts)
 
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self._firsts, self._ends, strict=True)
+
     def count(self) -> int:
         return sum(self._ends) - sum(self._firsts)
+
+    def missing(self, first: int, end: int) -> "OffsetRanges":
+        """What of [first, end) is not in here."""
+        gaps, at = [], first
+        for held_first, held_end in self:
+            if held_first > at:
+                gaps.append((at, min(held_first, end)))
+            at = max(at, held_end)
+            if at >= end:
+                break
+        if at < end:
+            gaps.append((at, end))
+        return OffsetRanges((start, stop) for start, stop in gaps if start < stop)
+
+
+class GapReason(StrEnum):
+    """Why offsets will never be in the warehouse."""
+
+    EXPIRED = "expired"
+    """Older than the log's retention before they were read."""
+    RECREATED = "recreated"
+    """Their topic was deleted, and another one goes by its name."""
+    TRUNCATED = "truncated"
+    """The log ends before what was read of it: the broker has lost them, and new records take their offsets."""
+
+
+class Gap(NamedTuple):
+    """Offsets [first, end) of one topic's partition that will never be in the warehouse; `end` is None where nobody can know."""
+
+    topic_id: UUID
+    reason: GapReason
+    first: int
+    end: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """What `own` has proven of a partition: who we are to the fence, where to go on, and what the warehouse has from there."""
+    """What `own` has proven of a partition: who we are to the fence, where to go on, and what is accounted for from there.
+
+    `present` holds rows, dead letters and recorded gaps: offsets that are not to be inserted again, or never will be.
+    """
 
     place: Place
     topic_id: UUID
@@ -71,3 +127,19 @@ class Rejection:
     kafka_time_ms: int
     schema_id: int
     letter: DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a partition stands at one moment. Seconds; records."""
+
+    place: Place
+    owned: bool
+    stopped: bool
+    """It waits for somebody to mend something."""
+    lag_records: int
+    lag_s: float
+    waiting_s: float
+    gathered: int
+    trouble: str | None
+    """What made it rest the last time, None since it got on."""

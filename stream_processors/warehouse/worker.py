@@ -1,169 +1,255 @@
-"""The sink's loop: own what the group gives us, gather what is fetched, deliver what is due, commit what is in.
+"""The sink's loop: follow the group, gather what is fetched, hand partitions to the crew, hold back when too much is in hand.
 
-One thread, one insert at a time. A partition whose batch did not end clean is given up on the spot, and owned again after a pause
-that grows with its failures; the others go on.
+Consuming goes on in this thread while the crew owns, splices and inserts, one run at a time for a partition. What is in hand is
+bounded in bytes: at the bound the loop waits for the crew, and after a while has the partitions paused, so that a warehouse that
+is away costs no memory. A partition whose run did not end clean rests, for longer each time; the others go on.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import queue
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
-
-from confluent_kafka import Message
+from uuid import UUID
 
 from stream_processors.warehouse.batch import Batch, BatchLimits
-from stream_processors.warehouse.delivery import Delivery
-from stream_processors.warehouse.errors import Refused, Retryable
-from stream_processors.warehouse.kafka_source import KafkaSource, end_of_partition, place_of, record
+from stream_processors.warehouse.crew import Crew
+from stream_processors.warehouse.errors import BrokerTrouble, Retryable
+from stream_processors.warehouse.kafka_source import Fetched, KafkaSource
 from stream_processors.warehouse.metrics import SinkMetrics
-from stream_processors.warehouse.ownership import OwnershipKeeper
-from stream_processors.warehouse.records import Ownership, Place
+from stream_processors.warehouse.pacing import Pace
+from stream_processors.warehouse.partition import Partition
+from stream_processors.warehouse.protocol import Step
+from stream_processors.warehouse.records import Place, Standing
+from stream_processors.warehouse.tenure import Tenure
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.1
-ATTEND_S = 1.0
-"""After so long with the partitions the group is polled again, lest one that hangs cost the process its membership."""
-PAUSE_S_MIN = 0.2
-PAUSE_S_MAX = 15.0
-LOOK_FIRST_BATCHES = 10
-"""So many batches after the last poison are searched before they are inserted."""
+POLL_S = 0.05
+BLOCKED_WAIT_S = 0.05
+PATIENCE_S = 1.0
+"""After so long at a bound, fetching is paused. Sooner would throw away what has been fetched ahead."""
+FINISH_LIMIT_S = 8.0
 
 
-class Route(NamedTuple):
-    """Which record a topic holds, and which table takes it."""
+class _Ended(NamedTuple):
+    """What a run came to; `crash` is our bug, and ends the process."""
 
-    record: str
-    table: str
-
-
-@dataclass(slots=True)
-class Partition:
-    """What the worker holds of one partition that the group has given it. `ownership` is None while it is not owned."""
-
-    place: Place
-    ownership: Ownership | None
-    batch: Batch
-    failures: int = 0
-    pause_until_s: float = 0.0
-    attended_s: float = 0.0
-    look_first: int = 0
-
-    def pause(self, now_s: float, jitter: Callable[[], float]) -> float:
-        """Seconds until the next try: doubled with each failure, capped, and spread so that partitions do not try in step."""
-        pause_s = min(PAUSE_S_MAX, PAUSE_S_MIN * 2.0 ** min(self.failures, 10)) * (0.5 + jitter() / 2)
-        self.failures += 1
-        self.pause_until_s = now_s + pause_s
-        return pause_s
+    partition: Partition
+    tenure: Tenure
+    trouble: Retryable | None
+    crash: BaseException | None
 
 
 @dataclass(slots=True)
 class Worker:
-    """Moves records of the topics in `routes` into their tables."""
+    """Moves records of the partitions that the group gives us into their tables."""
 
     source: KafkaSource
-    keeper: OwnershipKeeper
-    delivery: Delivery
-    routes: Mapping[str, Route]
+    new_tenure: Callable[[Place], Tenure]
+    crew: Crew
     limits: BatchLimits
     metrics: SinkMetrics
     clock_s: Callable[[], float]
     jitter: Callable[[], float]
-    _partitions: dict[Place, Partition] = field(default_factory=dict, init=False)
+    now_ms: Callable[[], int]
+    """The wall clock, to tell the age of records by Kafka's."""
+    partitions: dict[Place, Partition] = field(default_factory=dict, init=False)
+    _stepped_s: float = field(init=False)
+    _runs: int = field(default=0, init=False)
+    _ended: "queue.SimpleQueue[_Ended]" = field(default_factory=queue.SimpleQueue, init=False)
+    _pace: Pace = field(init=False)
+    _blocked_since_s: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._pace = Pace(self.limits.age_s)
+        self._stepped_s = self.clock_s()
 
     def step(self) -> None:
         """One round."""
-        for message in self.source.consume(POLL_S):
-            self._take(message)
+        self._stepped_s = self.clock_s()
+        if self._flowing():
+            with self.metrics.spending("poll"):
+                fetched = self.source.consume(POLL_S)
+            self._take(fetched)
+        self._collect(0)
         self._follow_the_group()
-        began_s = self.clock_s()
-        for partition in sorted(self._partitions.values(), key=lambda partition: partition.attended_s):
-            self._attend(partition)
-            if self.clock_s() - began_s > ATTEND_S:
-                return
+        self._hold_back()
+        self._attend()
 
-    def gathered(self) -> int:
-        """Records that wait for their batch to be due."""
-        return sum(len(partition.batch.messages) for partition in list(self._partitions.values()))
+    def bytes_in_hand(self) -> int:
+        return sum(partition.bytes_in_hand() for partition in list(self.partitions.values()))
+
+    def standings(self) -> list[Standing]:
+        """How each partition stands. May be asked from another thread."""
+        now_s, now_ms = self.clock_s(), self.now_ms()
+        return [self._standing(partition, now_s, now_ms) for partition in list(self.partitions.values())]
+
+    def silent_s(self) -> float:
+        """How long ago the loop came round."""
+        return self.clock_s() - self._stepped_s
 
     def finish(self) -> None:
-        """Deliver what has been gathered, and wait for its commits. What cannot be delivered now will be read again."""
-        for partition in self._partitions.values():
-            if partition.ownership is not None:
-                self._deliver(partition, partition.ownership, wait=True)
+        """Deliver what has been gathered and wait for its commits, FINISH_LIMIT_S at most. The rest will be read again."""
+        deadline_s = self.clock_s() + FINISH_LIMIT_S
+        while self.clock_s() < deadline_s and any(each.busy or each.ready for each in self.partitions.values()):
+            for partition in self.partitions.values():
+                if partition.ready:
+                    self._deliver(partition)
+            self._collect(BLOCKED_WAIT_S)
+        try:
+            self.source.settle(self._committed())
+        except BrokerTrouble as trouble:
+            log.warning("%s: what was not committed will be read again", trouble)
 
-    def _take(self, message: Message) -> None:
-        place, error = place_of(message), message.error()
-        partition = self._partitions.get(place)
-        if partition is None or partition.ownership is None:
-            if error is not None:
-                log.warning("the consumer: %s", error)
-            return
-        if error is None:
-            partition.batch.add(record(message), self.clock_s())
-        elif (end := end_of_partition(message)) is not None:
-            partition.batch.reach(end, self.clock_s())
+    def _committed(self) -> Mapping[Place, tuple[int, UUID]]:
+        committed = ((place, partition.tenure.committed) for place, partition in self.partitions.items())
+        return {place: position for place, position in committed if position is not None}
+
+    def _standing(self, partition: Partition, now_s: float, now_ms: int) -> Standing:
+        oldest_ms, trouble = partition.oldest_ms(), partition.trouble
+        return Standing(
+            place=partition.place,
+            owned=partition.fetching,
+            stopped=trouble is not None and trouble.needs_somebody,
+            lag_records=max(0, self.source.last_known_end(partition.place) - partition.done_end()),
+            lag_s=max(0.0, (now_ms - oldest_ms) / 1000) if oldest_ms is not None else partition.waiting_s(now_s),
+            waiting_s=partition.waiting_s(now_s),
+            gathered=len(partition.gathering.messages),
+            trouble=None if trouble is None else str(trouble),
+        )
+
+    def _flowing(self) -> bool:
+        """Whether to consume in this round. At the bound the crew is waited for; the group is looked after all the same."""
+        if self.bytes_in_hand() < self.limits.bytes_in_hand:
+            self._blocked_since_s = None
+            return True
+        if self._blocked_since_s is None:
+            self._blocked_since_s = self.clock_s()
+        with self.metrics.spending("blocked"):
+            self._collect(BLOCKED_WAIT_S)
+        return self._blocked_long()
+
+    def _blocked_long(self) -> bool:
+        return self._blocked_since_s is not None and self.clock_s() - self._blocked_since_s > PATIENCE_S
+
+    def _take(self, fetched: Iterable[Fetched]) -> None:
+        now_s = self.clock_s()
+        for run in fetched:
+            partition = self.partitions.get(run.place)
+            if partition is None or run.place not in self.source.fetched:
+                if run.error is not None:
+                    log.warning("the consumer: %s", run.error)
+            elif run.error is not None:
+                self._begin_anew(partition, Retryable(f"{run.place}: {run.error}"))
+            else:
+                self._gather(partition, run, now_s)
+
+    def _gather(self, partition: Partition, run: Fetched, now_s: float) -> None:
+        if run.records:
+            partition.gathering.extend(run.records, now_s)
         else:
-            self._give_up(partition, Retryable(f"{place}: {error}"))
+            partition.gathering.reach(run.end, now_s)
+        if partition.waiting_since_s is None and partition.gathering.opened_s is not None:
+            partition.waiting_since_s = now_s
+
+    def _begin_anew(self, partition: Partition, trouble: Retryable) -> None:
+        """Fetching failed: a new tenure begins with a rest, whatever a run of the old one may still be doing."""
+        self.metrics.failed(partition.place, trouble)
+        partition.tenure.forgotten = True
+        partition.tenure, partition.busy = self.new_tenure(partition.place), False
+        self._rest(partition, trouble)
 
     def _follow_the_group(self) -> None:
         """A partition that was taken and given back between two polls is no longer fetched: it starts anew as well."""
-        gone = [place for place, partition in self._partitions.items() if not self._still_ours(partition)]
-        for place in gone:
-            del self._partitions[place]
-            self.metrics.forgotten(place)
-        for place in self.source.assigned - self._partitions.keys():
-            self._partitions[place] = Partition(place, None, Batch(0))
+        for place, partition in list(self.partitions.items()):
+            if place not in (self.source.fetched if partition.fetching else self.source.assigned):
+                partition.tenure.forgotten = True
+                del self.partitions[place]
+        for place in self.source.assigned - self.partitions.keys():
+            self.partitions[place] = Partition(self.new_tenure(place), Batch(0), self.clock_s())
 
-    def _still_ours(self, partition: Partition) -> bool:
-        return partition.place in (self.source.assigned if partition.ownership is None else self.source.fetched)
-
-    def _attend(self, partition: Partition) -> None:
-        now_s = partition.attended_s = self.clock_s()
-        if partition.ownership is None:
-            if now_s >= partition.pause_until_s:
-                self._own(partition)
-        elif partition.batch.due(self.limits, now_s):
-            self._deliver(partition, partition.ownership, wait=False)
-
-    def _own(self, partition: Partition) -> None:
-        try:
-            ownership = self.keeper.own(partition.place, self.routes[partition.place.topic].table)
-        except Retryable as error:
-            self._give_up(partition, error)
+    def _hold_back(self) -> None:
+        """Pause what cannot be delivered for longer than a moment; fetch the rest."""
+        if self._blocked_long():
+            self.source.hold_back(set(self.partitions))
             return
-        partition.ownership, partition.batch = ownership, Batch(ownership.start)
-        self.source.start(partition.place, ownership.start)
-        log.info("own %s from %d, %d records there already", partition.place, ownership.start, ownership.present.count())
+        now_s = self.clock_s()
+        full = (each for each in self.partitions.values() if each.busy and each.gathering.full(self.limits))
+        self.source.hold_back({each.place for each in full if each.gathering.aged(PATIENCE_S, now_s)})
 
-    def _deliver(self, partition: Partition, ownership: Ownership, *, wait: bool) -> None:
+    def _attend(self) -> None:
+        """Wake who has rested, and deliver what is due while the crew has a hand free, the oldest first."""
+        now_s = self.clock_s()
+        for partition in self.partitions.values():
+            if partition.resting and now_s >= partition.pause_until_s:
+                self._send(partition)
+        ready = [partition for partition in self.partitions.values() if partition.ready and self._due(partition, now_s)]
+        for partition in sorted(ready, key=lambda each: each.gathering.opened_s or 0.0)[: max(0, self.crew.size - self._runs)]:
+            self._deliver(partition)
+
+    def _due(self, partition: Partition, now_s: float) -> bool:
+        batch = partition.gathering
+        if batch.full(self.limits) or self._blocked_since_s is not None:
+            return True
+        lag_records = self.source.last_known_end(partition.place) - batch.end
+        return batch.aged(self._pace.age_s(len(self.partitions), lag_records), now_s)
+
+    def _deliver(self, partition: Partition) -> None:
+        self.metrics.cut(partition.gathering, self.clock_s())
+        partition.cut()
+        self._send(partition)
+
+    def _send(self, partition: Partition) -> None:
+        partition.busy = True
+        self._runs += 1
+        tenure = partition.tenure
+        self.crew.take(lambda: self._run(partition, tenure))
+
+    def _run(self, partition: Partition, tenure: Tenure) -> None:
+        """In one of the crew's threads."""
         try:
-            self._bring_in(partition, ownership, wait=wait)
-        except Retryable as error:
-            self._give_up(partition, error)
+            self._ended.put(_Ended(partition, tenure, tenure.run(), None))
+        except BaseException as crash:  # noqa: BLE001 - raised again in the loop
+            self._ended.put(_Ended(partition, tenure, None, crash))
 
-    def _bring_in(self, partition: Partition, ownership: Ownership, *, wait: bool) -> None:
-        """Deliver what was gathered and commit its end."""
-        place, batch = partition.place, partition.batch
-        if not self.keeper.still_there(ownership):
-            raise Retryable(f"{place}: the topic was made anew")
-        record_name = self.routes[place.topic].record
-        found = self.delivery.deliver(batch, ownership, record_name, look_first=partition.look_first > 0)
-        self._note(partition, found)
-        partition.batch = Batch(batch.end)
-        self.source.commit(place, batch.end, ownership.topic_id, wait=wait)
-        self.metrics.committed(place, max(0, self.source.last_known_end(place) - batch.end))
+    def _collect(self, wait_s: float) -> None:
+        """Take note of the runs that have ended; wait for the first, if need be."""
+        try:
+            self._end(self._ended.get(timeout=wait_s) if wait_s else self._ended.get_nowait())
+            while True:
+                self._end(self._ended.get_nowait())
+        except queue.Empty:
+            return
 
-    def _note(self, partition: Partition, dead_letters: int) -> None:
-        partition.failures = 0
-        partition.look_first = LOOK_FIRST_BATCHES if dead_letters else max(0, partition.look_first - 1)
+    def _end(self, ended: _Ended) -> None:
+        self._runs -= 1
+        if ended.crash is not None:
+            raise ended.crash
+        partition, tenure = ended.partition, ended.tenure
+        if tenure.forgotten or partition.tenure is not tenure:
+            return
+        partition.busy = False
+        if tenure.step is Step.REST:
+            assert ended.trouble is not None, f"{partition.place} rests for no reason"
+            self._rest(partition, ended.trouble)
+        else:
+            self._go_on(partition)
 
-    def _give_up(self, partition: Partition, error: Retryable) -> None:
+    def _go_on(self, partition: Partition) -> None:
+        """Owned now, or a batch is in."""
+        now_s = self.clock_s()
+        if partition.fetching:
+            self._pace.note(partition.tenure.run_s)
+            self.metrics.committed(partition.place)
+        elif partition.place in self.source.assigned:
+            start = partition.tenure.ownership.start
+            partition.gathering, partition.fetching = Batch(start), True
+            self.source.start(partition.place, start)
+        partition.progressed(now_s)
+
+    def _rest(self, partition: Partition, trouble: Retryable) -> None:
         """Whatever was gathered is forgotten; the next reconciliation says what of it is in."""
         self.source.stop(partition.place)
-        partition.ownership, partition.batch = None, Batch(0)
-        if isinstance(error, Refused) and error.blames_the_data:
-            partition.look_first = LOOK_FIRST_BATCHES
-        pause_s = partition.pause(self.clock_s(), self.jitter)
-        self.metrics.gave_up(partition.place, error)
-        log.warning("gave up %s for %.1f s: %s", partition.place, pause_s, error)
+        pause_s = partition.rest(trouble, self.clock_s(), self.jitter)
+        log.warning("gave up %s for %.1f s: %s", partition.place, pause_s, trouble)

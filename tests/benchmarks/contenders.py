@@ -17,7 +17,7 @@ from typing import Any
 
 import clickhouse_connect
 import fastavro
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Consumer, KafkaError, Message
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -25,7 +25,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from schemas.contracts import contract
 from schemas.wire import HEADER_BYTES
 from stream_processors.warehouse.config import SinkConfig
-from stream_processors.warehouse.kafka_source import consumer_options, end_of_partition
+from stream_processors.warehouse.kafka_source import consumer_options
 from stream_processors.warehouse.main import Sink
 from tests.benchmarks.workloads import PEER_TABLE, WORKLOADS, Workload
 
@@ -111,10 +111,11 @@ def _batches(workload: Workload) -> Iterator[tuple[list[Message], Callable[[], N
     try:
         while len(ended) < workload.partitions:
             for message in consumer.consume(20_000, _POLL_S):
-                if end_of_partition(message) is not None:
-                    ended.add(message.partition())
-                elif message.error() is None:
+                error = message.error()
+                if error is None:
                     batch.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
             if len(batch) >= BATCH_ROWS:
                 yield batch, lambda: consumer.commit(asynchronous=True)
                 batch = []

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from confluent_kafka import KafkaError
+
 
 @dataclass(frozen=True)
 class FakeMessage:
@@ -12,6 +14,10 @@ class FakeMessage:
     kafka_time_ms: int = 1_795_424_805_626
     key_: bytes | None = b"u1"
     headers_: list[tuple[str, bytes | None]] = field(default_factory=list)
+    error_: KafkaError | None = None
+
+    def __len__(self) -> int:
+        return len(self.value_ or b"")
 
     def topic(self) -> str:
         return "tailrace.interactions"
@@ -33,3 +39,6 @@ class FakeMessage:
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:
         return self.headers_ or None
+
+    def error(self) -> KafkaError | None:
+        return self.error_
