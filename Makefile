@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES ?= 240
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
 
-.PHONY: demo test check lint format bench lock lock-artifacts clean
+.PHONY: demo test check lint format bench faults faults-long lock lock-artifacts clean
 
 demo: $(VENV)/deploy.stamp  ## set up, and show the whole way of an event on real parts
 	$(BIN)/tailrace demo
@@ -28,6 +29,12 @@ format: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp  ## measure the sink and its peers in one run
 	$(BIN)/python -m tests.benchmarks
+
+faults: $(VENV)/dev.stamp  ## the sink under every fault, judged by a ledger; writes docs/fault-report.md
+	$(BIN)/python -m tests.faults --report
+
+faults-long: $(VENV)/dev.stamp  ## the same, round after round of fresh seeds; make faults-long MINUTES=480
+	$(BIN)/python -m tests.faults --report --minutes $(MINUTES)
 
 lock:  ## resolve the dependencies anew; needs uv
 	$(LOCK) --extra dev --output-file requirements/dev.lock

@@ -2,6 +2,9 @@
 
 Values of metric definitions go as bound parameters, never into the text. Per-unit values are computed and aggregated where the
 rows are: what comes back is one row for each revision and arm.
+
+A question that reads a view also names the units that the experiment ever assigned: of conditions, only one on the unit gets to
+the rows before the copies of an event are sorted out. Time is `_happened_at`, the emitter's clock where that can be right.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +21,8 @@ class Query:
     parameters: Mapping[str, Value]
 
 
+_OF_ASSIGNED_UNITS = "unit_id IN (SELECT unit_id FROM recommendations WHERE has(assignments.experiment_id, {experiment:String}))"
+
 DEFINITIONS = """
 SELECT revision, kind, owner, hypothesis, status, unit_type, surfaces, arms.name AS arms, arms.weight AS weights
 FROM experiments
@@ -27,44 +32,48 @@ ORDER BY revision
 
 KNOWN_EXPERIMENTS = "SELECT DISTINCT experiment_id FROM experiments ORDER BY experiment_id LIMIT {limit:UInt32}"
 
-OTHER_TRAFFIC = """
+OTHER_TRAFFIC = f"""
 SELECT traffic, count(), sum(exposed_requests)
 FROM exposures
-WHERE experiment_id = {experiment:String} AND traffic != {traffic:String}
+WHERE experiment_id = {{experiment:String}} AND traffic != {{traffic:String}} AND {_OF_ASSIGNED_UNITS}
 GROUP BY traffic
 ORDER BY traffic
-"""
+"""  # noqa: S608 - made of our own words
 
-UNEXPOSED = """
+UNEXPOSED = f"""
 SELECT countIf(exposed_requests = 0), sum(requests - exposed_requests)
 FROM
 (
     SELECT unit_id, count() AS requests, countIf(assignment.exposed) AS exposed_requests
     FROM recommendations_once
     ARRAY JOIN assignments AS assignment
-    WHERE traffic = {traffic:String} AND assignment.experiment_id = {experiment:String} AND assignment.arm IS NOT NULL
+    WHERE traffic = {{traffic:String}} AND assignment.experiment_id = {{experiment:String}} AND assignment.arm IS NOT NULL
+        AND {_OF_ASSIGNED_UNITS}
     GROUP BY assignment.unit_type, unit_id
 )
+"""  # noqa: S608 - made of our own words
+
+_ITS_RECOMMENDATIONS = f"""
+traffic = {{traffic:String}} AND has(assignments.experiment_id, {{experiment:String}}) AND {_OF_ASSIGNED_UNITS}
 """
 
-DUPLICATES = """
+_ITS_INTERACTIONS = f"""
+traffic = {{traffic:String}} AND {_OF_ASSIGNED_UNITS} AND (unit_type, unit_id) IN
+(
+    SELECT unit_type, unit_id
+    FROM exposures
+    WHERE experiment_id = {{experiment:String}} AND traffic = {{traffic:String}} AND {_OF_ASSIGNED_UNITS}
+)
+"""  # noqa: S608 - made of our own words
+
+COPIES_AND_CLOCKS = f"""
+-- Rows, events and events with a wrong clock: of the recommendations, then of the interactions.
 SELECT
-    (
-        SELECT count() - uniqExact(unit_id, event_id)
-        FROM recommendations FINAL
-        WHERE traffic = {traffic:String} AND has(assignments.experiment_id, {experiment:String})
-    ),
-    (
-        SELECT count() - uniqExact(unit_id, event_id)
-        FROM interactions FINAL
-        WHERE traffic = {traffic:String} AND (unit_type, unit_id) IN
-        (
-            SELECT unit_type, unit_id
-            FROM exposures
-            WHERE experiment_id = {experiment:String} AND traffic = {traffic:String}
-        )
-    )
-"""
+    (SELECT count() FROM recommendations FINAL WHERE {_ITS_RECOMMENDATIONS}),
+    (SELECT (count(), countIf(_clock = 'wrong')) FROM recommendations_once WHERE {_ITS_RECOMMENDATIONS}) AS recommended,
+    (SELECT count() FROM interactions FINAL WHERE {_ITS_INTERACTIONS}),
+    (SELECT (count(), countIf(_clock = 'wrong')) FROM interactions_once WHERE {_ITS_INTERACTIONS}) AS interacted
+"""  # noqa: S608 - made of our own words
 
 COMPLETENESS = """
 -- Emitters count an event as often as they send it, so copies of an event count among what arrived as well.
@@ -91,21 +100,21 @@ SELECT
     (SELECT count() FROM dead_letters FINAL)
 """
 
-_UNITS = """
+_UNITS = f"""
 SELECT unit_type, unit_id, arm, revision, first_at, crossover, exposed_requests, degraded_requests
 FROM exposures
-WHERE experiment_id = {experiment:String} AND traffic = {traffic:String}
-"""
+WHERE experiment_id = {{experiment:String}} AND traffic = {{traffic:String}} AND {_OF_ASSIGNED_UNITS}
+"""  # noqa: S608 - made of our own words
 
-_EVENTS = """
-SELECT 'interaction' AS source, unit_type, unit_id, occurred_at, surface, kind, value, 0 AS slots, false AS degraded
+_EVENTS = f"""
+SELECT 'interaction' AS source, unit_type, unit_id, _happened_at, surface, kind, value, 0 AS slots, false AS degraded
 FROM interactions_once
-WHERE traffic = {traffic:String}
+WHERE traffic = {{traffic:String}} AND {_OF_ASSIGNED_UNITS}
 UNION ALL
-SELECT 'request', unit_type, unit_id, occurred_at, surface, '', NULL, length(slots), degraded IS NOT NULL
+SELECT 'request', unit_type, unit_id, _happened_at, surface, '', NULL, length(slots), degraded IS NOT NULL
 FROM recommendations_once
-WHERE traffic = {traffic:String}
-"""
+WHERE traffic = {{traffic:String}} AND {_OF_ASSIGNED_UNITS}
+"""  # noqa: S608 - made of our own words
 
 
 def moments_query(experiment: str, traffic: str, metrics: Sequence[Metric]) -> Query:
@@ -129,7 +138,7 @@ FROM
         any(units.crossover) AS crossover,
         any(units.exposed_requests) AS exposed_requests,
         any(units.degraded_requests) AS degraded_requests,
-        countIf(events.source = 'interaction' AND events.occurred_at < units.first_at) AS early
+        countIf(events.source = 'interaction' AND events._happened_at < units.first_at) AS early
         {_columns(values)}
     FROM ({_EVENTS}) AS events
     RIGHT JOIN ({_UNITS}) AS units ON events.unit_type = units.unit_type AND events.unit_id = units.unit_id
@@ -159,9 +168,9 @@ def _unit_values(at: int, metric: Metric) -> Iterator[tuple[str, str]]:
 
 
 def _value(name: str, at: int, metric: Metric, measure: Measure) -> str:
-    conditions = ["events.occurred_at >= units.first_at"]
+    conditions = ["events._happened_at >= units.first_at"]
     if metric.window_hours is not None:
-        conditions.append(f"events.occurred_at < units.first_at + toIntervalHour({{window{at}:UInt32}})")
+        conditions.append(f"events._happened_at < units.first_at + toIntervalHour({{window{at}:UInt32}})")
     if metric.surface is not None:
         conditions.append(f"events.surface = {{surface{at}:String}}")
     if measure.source is Source.INTERACTIONS:

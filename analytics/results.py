@@ -83,6 +83,8 @@ class LeftOut:
     """Assigned to an arm that never decided an answer."""
     requests_not_exposed: int
     """Of all units: assigned, but the arm did not decide this answer."""
+    events_with_wrong_clocks: int
+    """Left out is only their emitter's time, which cannot be right: they count as of when Kafka took them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,7 @@ def _left_out(card: Scorecard) -> Iterator[str]:
             ["other traffic", others or "none"],
             ["interactions before the first exposure", f"{left.interactions_before_exposure:,}"],
             ["duplicates", f"{left.duplicate_recommendations:,} recommendations, {left.duplicate_interactions:,} interactions"],
+            ["wrong clocks", f"{left.events_with_wrong_clocks:,} events, counted as of when Kafka took them"],
             ["assigned, never exposed", f"{left.units_never_exposed:,} units"],
             ["assigned, not exposed", f"{left.requests_not_exposed:,} requests"],
             ["exposures emitted", f"{emitted}, arrived {arrival.exposures_arrived:,} (all traffic), newest {newest}"],

@@ -65,14 +65,15 @@ class Warehouse:
     def left_out(self, experiment: str, traffic: str, interactions_before_exposure: int) -> LeftOut:
         asked = {"experiment": experiment, "traffic": traffic}
         ((never_exposed, not_exposed),) = self._rows(queries.UNEXPOSED, asked)
-        ((duplicate_recommendations, duplicate_interactions),) = self._rows(queries.DUPLICATES, asked)
+        ((recommendations, recommended, interactions, interacted),) = self._rows(queries.COPIES_AND_CLOCKS, asked)
         return LeftOut(
             other_traffic=tuple(TrafficCount(*row) for row in self._rows(queries.OTHER_TRAFFIC, asked)),
             interactions_before_exposure=interactions_before_exposure,
-            duplicate_recommendations=int(duplicate_recommendations),
-            duplicate_interactions=int(duplicate_interactions),
+            duplicate_recommendations=int(recommendations) - int(recommended[0]),
+            duplicate_interactions=int(interactions) - int(interacted[0]),
             units_never_exposed=int(never_exposed),
             requests_not_exposed=int(not_exposed),
+            events_with_wrong_clocks=int(recommended[1]) + int(interacted[1]),
         )
 
     def completeness(self, experiment: str) -> Completeness:

@@ -8,13 +8,12 @@ import json
 from dataclasses import dataclass
 
 from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
-from fastavro.types import Schema
 
-from schemas.codec import parse_physical
 from schemas.contracts import AvroSchema
 from schemas.envelope import FIELD
 from schemas.environment import public_address
-from schemas.errors import PartUnreachable
+from schemas.errors import ContractError, PartUnreachable
+from stream_processors.warehouse.datum import DatumEnd, check_of
 from stream_processors.warehouse.errors import RegistryTrouble
 from stream_processors.warehouse.splice import container_header
 
@@ -24,23 +23,27 @@ _NOT_FOUND = 404
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A writer schema, made ready for splicing. `columns` starts with the envelope.
-
-    `nothing` is the same record without fields: reading into it skips a datum.
-    """
+    """A writer schema, made ready for splicing and for looking at data. `columns` starts with the envelope."""
 
     schema_id: int
     record: str
     columns: tuple[str, ...]
     header: bytes
-    physical: Schema
-    nothing: Schema
+    datum_end: DatumEnd
+    fields: tuple[AvroSchema, ...]
 
 
 def make_writer(schema_id: int, schema: AvroSchema) -> Writer:
     columns = (FIELD, *(field["name"] for field in schema["fields"]))
-    nothing = parse_physical({**schema, "fields": []})
-    return Writer(schema_id, schema["name"], columns, container_header(schema), parse_physical(schema), nothing)
+    return Writer(schema_id, schema["name"], columns, container_header(schema), _datum_end(schema), tuple(schema["fields"]))
+
+
+def _datum_end(schema: AvroSchema) -> DatumEnd:
+    """A schema that has passed no gate may hold what no column takes: then nothing is known of its data, and the engine says."""
+    try:
+        return check_of(schema)
+    except ContractError:
+        return len
 
 
 class WriterSchemas:

@@ -12,34 +12,39 @@ import urllib3
 
 from schemas.contracts import contract
 from schemas.envelope import FIELD, Source, enveloped_schema, fence_key, pack_position
-from schemas.events import Record
+from schemas.events import Event, ExperimentDefinition, Micros, ProducerCheckpoint
 from schemas.tables import TABLE_OF_RECORD
 
-KAFKA_TIME_MS = 1_790_000_000_000
+TRANSPORT_MS = 5
+
+Written = Event | ExperimentDefinition | ProducerCheckpoint
 
 
 class Ingest:
     """Writes records into the raw tables. Every call takes the next offsets of one partition of a topic that exists here only."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, partition: int = 0) -> None:
         parts = urllib3.util.parse_url(url)
         self._pool = urllib3.PoolManager(headers=urllib3.make_headers(basic_auth=parts.auth or "default:"))
         self._url = f"{parts.scheme}://{parts.host}:{parts.port}/"
         self._database = (parts.path or "/default").strip("/")
         self._topic_id, self._owner = UUID(bytes=os.urandom(16)), os.urandom(16)
-        self._next_offset = 0
-        key = fence_key(self._topic_id, 0)
+        self._partition, self._next_offset = partition, 0
+        key = fence_key(self._topic_id, partition)
         self._post(f"INSERT INTO ingest_fence VALUES (unhex('{key.hex()}'), unhex('{self._owner.hex()}'))")
 
-    def write(self, records: Sequence[Record], first_offset: int | None = None) -> int:
-        """Inserts `records`, all of one type, from `first_offset` on, or at the next ones. Returns the first one's offset."""
+    def write(self, records: Sequence[Written], first_offset: int | None = None, taken_at: Micros | None = None) -> int:
+        """Inserts `records`, all of one type, from `first_offset` on, or at the next ones. Returns the first one's offset.
+
+        Kafka took them at `taken_at`, or each a little after it happened.
+        """
         start = self._next_offset if first_offset is None else first_offset
         self._next_offset = max(self._next_offset, start + len(records))
         record = type(records[0]).__name__
         writer = contract(record).newest.schema
-        head = Source(self._owner, self._topic_id, 0, 1, "live").head()
+        head = Source(self._owner, self._topic_id, self._partition, 1, "live").head()
         rows = [
-            {FIELD: head + pack_position(offset, KAFKA_TIME_MS + offset), **dataclasses.asdict(row)}
+            {FIELD: head + pack_position(offset, _kafka_time_ms(row, taken_at) + offset), **dataclasses.asdict(row)}
             for offset, row in enumerate(records, start)
         ]
         body = BytesIO()
@@ -56,3 +61,8 @@ class Ingest:
         url = f"{self._url}?{urlencode(fields)}"
         answer = self._pool.request("POST", url, body=body, timeout=60, retries=False)
         assert answer.status == 200, answer.data.decode(errors="replace")
+
+
+def _kafka_time_ms(record: Written, taken_at: Micros | None) -> int:
+    happened_at = record.changed_at if isinstance(record, ExperimentDefinition) else record.occurred_at
+    return (happened_at if taken_at is None else taken_at) // 1000 + TRANSPORT_MS

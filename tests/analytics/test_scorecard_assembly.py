@@ -18,7 +18,7 @@ from schemas.events import Micros
 ASKED_AT = Micros(1_790_000_000_000_000)
 METRICS = choose(load_catalog([SHIPPED_METRICS_DIRECTORY]), ["clicked_share", "click_through_rate"])
 DEFINITION = Definition(1, "ab", "shelf", "Sampling finds more.", "running", "user", ("home",), {"control": 1, "sampled": 1})
-NOTHING_LEFT_OUT = LeftOut((), 0, 0, 0, 0, 0)
+NOTHING_LEFT_OUT = LeftOut((), 0, 0, 0, 0, 0, 0)
 COMPLETE = Completeness(4_000, 4_000, 1, 0, ASKED_AT, 0)
 
 
@@ -207,7 +207,7 @@ def test_degraded_answers_are_shown_as_a_share_of_each_arm() -> None:
 
 
 def test_what_was_left_out_and_what_is_missing_is_said() -> None:
-    left_out = LeftOut((TrafficCount("bot", 7, 70), TrafficCount("internal", 2, 9)), 11, 12, 13, 14, 15)
+    left_out = LeftOut((TrafficCount("bot", 7, 70), TrafficCount("internal", 2, 9)), 11, 12, 13, 14, 15, 16)
     cells = [cell("control", 500, 50), cell("sampled", 500, 50)]
     card = card_of(cells, left_out=left_out, completeness=Completeness(2_100, 2_000, 3, 1, ASKED_AT, 5))
     text = both_forms(card)
@@ -215,6 +215,7 @@ def test_what_was_left_out_and_what_is_missing_is_said() -> None:
         "bot 7 units with 70 requests, internal 2 units with 9 requests",
         "12 recommendations, 13 interactions",
         "14 units",
+        "16 events, counted as of when Kafka took them",
     ):
         assert words in text
     assert "100 of 2100 exposures that were emitted have not arrived." in text

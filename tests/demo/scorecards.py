@@ -28,7 +28,7 @@ def clicks_metric(name: str) -> Metric:
 
 def card(experiment: str, clicks: tuple[int, int], metric: str = METRIC) -> Scorecard:
     cells = tuple(_cell(arm, count, metric) for arm, count in zip(ARMS, clicks, strict=True))
-    answers = Answers((), cells, LeftOut((), 0, 0, 0, 0, 0), Completeness(None, 20_000, 0, 0, None, 0))
+    answers = Answers((), cells, LeftOut((), 0, 0, 0, 0, 0, 0), Completeness(None, 20_000, 0, 0, None, 0))
     return assemble(Question(experiment, (clicks_metric(metric),), control=ARMS[0]), answers, Micros(0))
 
 

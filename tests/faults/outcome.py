@@ -1,0 +1,120 @@
+"""What one run of one scenario came to: figures only, as JSON and as a row of the report. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tests.faults.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`again` is the command that repeats the run. `records` are the ledger's, `rows` the base tables'."""
+
+    scenario: str
+    shows: str
+    seed: int
+    protocol: str
+    again: str
+    struck: Mapping[str, int]
+    missed: Mapping[str, int]
+    records: int
+    rows: int
+    dead_letters: int
+    gaps: int
+    verdict: Verdict
+    second_line: bool
+    """Whether copies in base tables were provoked: then FINAL is what counts."""
+    drained: bool
+    trouble: str
+    """What the last sink, or the harness, said where it did not end well."""
+    longest_pause_s: float
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        verdict = self.verdict
+        if not self.second_line:
+            return self.drained and verdict.flawless
+        wrong = asdict(verdict)
+        return self.drained and not any(
+            wrong[name] for name in wrong if name not in {"duplicated", "letters_duplicated", "examples"}
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {"passed": self.passed, **asdict(self)}
+
+    def __str__(self) -> str:
+        verdict = self.verdict
+        faults = f"{sum(self.struck.values())} faults ({sum(self.missed.values())} missed)"
+        return (
+            f"{'ok  ' if self.passed else 'FAIL'} {self.scenario} ({self.protocol}, seed {self.seed}): "
+            f"{faults}, {self.records} records, {self.rows} rows, {self.dead_letters} dead letters, "
+            f"{verdict.lost + verdict.letters_lost} lost, {verdict.duplicated + verdict.letters_duplicated} twice, "
+            f"{verdict.view_duplicated} twice in views, {verdict.unrecorded} unrecorded, "
+            f"longest pause {self.longest_pause_s:.1f} s, {self.seconds:.0f} s"
+        )
+
+
+_HEAD = (
+    "| scenario | protocol | seed | faults | records | rows | dead letters | lost | twice in base | twice in views | gaps |"
+    " longest pause | passed |"
+)
+
+
+def report(outcomes: Iterable[Mapping[str, Any]], machine: str) -> str:
+    """docs/fault-report.md, from what `as_json` gave."""
+    found = sorted(outcomes, key=lambda outcome: (outcome["scenario"], outcome["protocol"], outcome["seed"]))
+    lines = [
+        "# Fault report",
+        "",
+        "Made by `make faults`; every figure is from docs/faults/*.json. Shown is whether every record that the broker",
+        "acknowledged to the harness is in the warehouse once, as a row or as a dead letter, or in a recorded gap. Base tables",
+        "are counted without FINAL, with merging off: `twice in base` is how often the second line would have been needed.",
+        "",
+        f"Machine: {machine}.",
+        "",
+        _HEAD,
+        "|" + "---|" * (_HEAD.count("|") - 1),
+        *(_row(outcome) for outcome in found),
+        "",
+        *(line for outcome in found for line in _details(outcome)),
+    ]
+    return "\n".join(lines)
+
+
+def _row(outcome: Mapping[str, Any]) -> str:
+    verdict = outcome["verdict"]
+    cells = (
+        outcome["scenario"],
+        outcome["protocol"],
+        outcome["seed"],
+        sum(outcome["struck"].values()),
+        outcome["records"],
+        outcome["rows"],
+        outcome["dead_letters"],
+        verdict["lost"] + verdict["letters_lost"] + verdict["unrecorded"],
+        verdict["duplicated"] + verdict["letters_duplicated"],
+        verdict["view_duplicated"],
+        outcome["gaps"],
+        f"{outcome['longest_pause_s']:.1f} s",
+        "yes" if outcome["passed"] else "**no**",
+    )
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _details(outcome: Mapping[str, Any]) -> list[str]:
+    struck = "; ".join(f"{label} {count}" for label, count in sorted(outcome["struck"].items()))
+    missed = "; ".join(f"{label} {count}" for label, count in sorted(outcome["missed"].items()))
+    return [
+        f"## {outcome['scenario']}, {outcome['protocol']}, seed {outcome['seed']}",
+        "",
+        f"{outcome['shows']}. {outcome['seconds']:.0f} s.",
+        "",
+        f"- struck: {struck or 'nothing'}",
+        *([f"- drawn, but no such request came in time: {missed}"] if missed else []),
+        *([f"- {example}" for example in outcome["verdict"]["examples"]]),
+        *([f"- said: {' '.join(outcome['trouble'].split())[-400:]}"] if outcome["trouble"] else []),
+        f"- again: `{outcome['again']}`",
+        "",
+    ]

@@ -1,0 +1,64 @@
+"""One run of one scenario, from the seed to the outcome."""
+
+import time
+from pathlib import Path
+from random import Random
+
+from tests.faults.arena import Arena, Setting, arena
+from tests.faults.fleet import LAUNCH
+from tests.faults.outcome import Outcome
+from tests.faults.scenario import Scenario
+from tests.faults.stack import LocalStack
+
+PLAN_SALT = "plan"
+"""The plan has a random stream of its own, so that it can be printed without running anything."""
+
+
+def planned(scenario: Scenario, seed: int, share: float) -> list[str]:
+    return [str(fault) for fault in scenario.plan(Random(f"{PLAN_SALT} {seed}"), scenario.extent(share))]
+
+
+def command(scenario: Scenario, seed: int, protocol: str, share: float, launch: tuple[str, ...] = LAUNCH) -> str:
+    mutant = f" --mutant {launch[-1]}" if launch != LAUNCH else ""
+    size = f" --share {share:g}" if share != 1 else ""
+    return f".venv/bin/python -m tests.faults --scenario {scenario.name} --protocol {protocol} --seed {seed}{size}{mutant}"
+
+
+def run(
+    stack: LocalStack, scenario: Scenario, seed: int, protocol: str, share: float, launch: tuple[str, ...] = LAUNCH
+) -> Outcome:
+    name = f"{scenario.name}_{protocol}_{seed}".replace("-", "_")
+    setting = Setting(name, seed, scenario.mix, protocol, scenario.batch_rows, launch=launch)
+    plan, extent = scenario.plan(Random(f"{PLAN_SALT} {seed}"), scenario.extent(share)), scenario.extent(share)
+    with arena(stack, setting, log_of(stack, name)) as fought:
+        scenario.run(fought, plan, extent)
+        fought_until_s = time.monotonic()
+        return _outcome(fought, scenario, fought_until_s, command(scenario, seed, protocol, share, launch))
+
+
+def log_of(stack: LocalStack, name: str) -> Path:
+    """What a run's sinks say."""
+    return stack.home / "logs" / f"{name}.log"
+
+
+def _outcome(fought: Arena, scenario: Scenario, until_s: float, again: str) -> Outcome:
+    end = fought.end()
+    return Outcome(
+        scenario=scenario.name,
+        shows=scenario.shows,
+        seed=fought.setting.seed,
+        protocol=fought.setting.protocol,
+        again=again,
+        struck=dict(fought.struck),
+        missed=dict(fought.missed),
+        records=len(fought.ledger),
+        rows=sum(len(rows) for rows in end.found.rows.values()),
+        dead_letters=len(end.found.letters),
+        gaps=len(end.found.gaps),
+        verdict=end.verdict,
+        second_line=scenario.second_line,
+        drained=end.drained,
+        trouble="" if end.drained else end.drain_said,
+        longest_pause_s=round(fought.longest_pause_s(fought.began_s, until_s), 2),
+        seconds=round(time.monotonic() - fought.began_s, 1),
+    )
