@@ -5,17 +5,21 @@ from dataclasses import dataclass
 
 from stream_processors.warehouse.records import Message
 
-MESSAGE_BYTES = 600
-"""What a consumed record takes in memory besides its value, about: the object, key, topic, headers."""
+MESSAGE_BYTES = 350
+"""What a consumed record takes in memory besides its value: the object, key, topic. Measured, with a short key and no headers."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How large and how old a batch may grow, and how much may be in hand at once over all partitions."""
+    """How large and how old a batch may grow, and how much may be in hand at once over all partitions.
+
+    How old it does grow between the two ages is a question of what inserts cost (pacing.py).
+    """
 
     rows: int
     bytes: int
-    age_s: float
+    age_s_min: float
+    age_s_max: float
     bytes_in_hand: int
 
 

@@ -1,13 +1,12 @@
 """When a batch is delivered: soon when it is quiet, large when there is much to do. Pure.
 
 Every insert has a price of its own, whatever its size. So a batch waits about as long as the partitions together need for a round
-of inserts: on an idle warehouse that is little, on a busy one more, and never beyond the configured age. A partition that is far
+of inserts: on an idle warehouse that is little, on a busy one more, and never beyond the configured ages. A partition that is far
 behind gains nothing from haste: it waits until its batch is full.
 """
 
 from dataclasses import dataclass
 
-AGE_S_MIN = 0.05
 DUTY = 2.0
 """Inserting should take at most one part in so many of the time."""
 BEHIND_RECORDS = 20_000
@@ -20,6 +19,7 @@ _MEMORY = 0.8
 class Pace:
     """What the last deliveries took, and so how long a batch should gather."""
 
+    age_s_min: float
     age_s_max: float
     _delivery_s: float = 0.0
 
@@ -30,4 +30,4 @@ class Pace:
         """How old a batch grows before it is due, with so many partitions in hand and so much of its own still to fetch."""
         if lag_records > BEHIND_RECORDS:
             return max(self.age_s_max, BEHIND_AGE_S)
-        return min(self.age_s_max, max(AGE_S_MIN, DUTY * partitions * self._delivery_s))
+        return min(self.age_s_max, max(self.age_s_min, DUTY * partitions * self._delivery_s))

@@ -106,9 +106,9 @@ def splice_data(header: bytes, source: Source, data: Sequence[tuple[int, int, by
 def _container(header: bytes, source: Source, positions: list[bytes], data: list[bytes], sync: bytes) -> bytes:
     """One block; its length counts the envelopes, so a datum cut short cannot borrow the marker's bytes unseen."""
     assert len(sync) == SYNC_BYTES, "the sync marker is 16 bytes"
-    body = b"".join(chain.from_iterable(zip(repeat(source.head()), positions, data, strict=False)))
-    assert len(body) >= len(data) * ENVELOPE_BYTES, "every record has an envelope"
-    return b"".join((header, sync, _long(len(data)), _long(len(body)), body, sync))
+    size = len(data) * ENVELOPE_BYTES + sum(map(len, data))
+    records = chain.from_iterable(zip(repeat(source.head()), positions, data, strict=False))
+    return b"".join(chain((header, sync, _long(len(data)), _long(size)), records, (sync,)))
 
 
 def _long(number: int) -> bytes:

@@ -62,7 +62,7 @@ class Worker:
     _blocked_since_s: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._pace = Pace(self.limits.age_s)
+        self._pace = Pace(self.limits.age_s_min, self.limits.age_s_max)
         self._stepped_s = self.clock_s()
 
     def step(self) -> None:

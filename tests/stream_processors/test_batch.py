@@ -5,7 +5,7 @@ from stream_processors.warehouse.batch import MESSAGE_BYTES, Batch, BatchLimits
 from stream_processors.warehouse.records import OffsetRanges
 from tests.stream_processors.messages import FakeMessage
 
-LIMITS = BatchLimits(rows=3, bytes=3 * MESSAGE_BYTES + 100, age_s=1.0, bytes_in_hand=1 << 20)
+LIMITS = BatchLimits(rows=3, bytes=3 * MESSAGE_BYTES + 100, age_s_min=0.1, age_s_max=1.0, bytes_in_hand=1 << 20)
 
 
 def filled(*values: bytes, at_s: float = 0.0) -> Batch:

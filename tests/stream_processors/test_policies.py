@@ -9,7 +9,7 @@ from stream_processors.warehouse.dead_letter_limit import WINDOW_RECORDS, DeadLe
 from stream_processors.warehouse.errors import meaning
 from stream_processors.warehouse.kafka_source import runs
 from stream_processors.warehouse.ownership import find_gaps
-from stream_processors.warehouse.pacing import AGE_S_MIN, BEHIND_AGE_S, BEHIND_RECORDS, Pace
+from stream_processors.warehouse.pacing import BEHIND_AGE_S, BEHIND_RECORDS, Pace
 from stream_processors.warehouse.records import Gap, GapReason, OffsetRanges
 from stream_processors.warehouse.suspicion import WINDOW_MAX, Look, Suspicion
 from tests.stream_processors.messages import FakeMessage
@@ -18,8 +18,8 @@ TOPIC, OTHER = UUID(int=1), UUID(int=2)
 
 
 def test_a_quiet_sink_delivers_soon_and_a_busy_one_gathers_up_to_the_limit() -> None:
-    pace = Pace(0.5)
-    assert pace.age_s(partitions=10, lag_records=0) == AGE_S_MIN
+    pace = Pace(0.05, 0.5)
+    assert pace.age_s(partitions=10, lag_records=0) == 0.05
     for _ in range(50):
         pace.note(1.0)
 
@@ -27,11 +27,11 @@ def test_a_quiet_sink_delivers_soon_and_a_busy_one_gathers_up_to_the_limit() -> 
 
 
 def test_a_partition_that_is_behind_waits_until_it_is_full() -> None:
-    assert Pace(0.5).age_s(partitions=1, lag_records=BEHIND_RECORDS + 1) == BEHIND_AGE_S
+    assert Pace(0.05, 0.5).age_s(partitions=1, lag_records=BEHIND_RECORDS + 1) == BEHIND_AGE_S
 
 
 def test_an_age_of_nothing_is_kept() -> None:
-    assert Pace(0.0).age_s(partitions=3, lag_records=0) == 0.0
+    assert Pace(0.0, 0.0).age_s(partitions=3, lag_records=0) == 0.0
 
 
 def looks(suspicion: Suspicion, *poisoned: bool) -> list[Look]:

@@ -93,7 +93,11 @@ def test_a_sink_that_is_killed_leaves_nothing_lost_and_nothing_twice(bench: Benc
 def test_sigterm_delivers_and_commits_what_was_gathered(bench: Bench, tmp_path: Path) -> None:
     bench.produce(interactions(bench, 200))
     port = free_port()
-    patient = {"TAILRACE_SINK_BATCH_AGE_MS_MAX": "60000", "TAILRACE_METRICS_PORT": str(port)}
+    patient = {
+        "TAILRACE_SINK_BATCH_AGE_MS_MIN": "60000",
+        "TAILRACE_SINK_BATCH_AGE_MS_MAX": "60000",
+        "TAILRACE_METRICS_PORT": str(port),
+    }
     with (tmp_path / "log").open("wb") as log:
         sink = subprocess.Popen(bench.command("sink"), env={**bench.environment, **patient}, stderr=log, stdout=log)
     assert eventually(lambda: metric(port, "tailrace_sink_gathered_records") == 200, KILL_LIMIT_S), "all records gathered"
