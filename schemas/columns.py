@@ -1,8 +1,10 @@
-"""Which ClickHouse column takes which Avro type, and which Avro types the warehouse cannot take at all.
+"""Which ClickHouse column takes which Avro type, and which Avro types the warehouse cannot take at all; and how a default of
+Avro's is said as a DEFAULT expression.
 
 Storage choices are not part of the answer: `LowCardinality(X)` takes whatever `X` takes.
 """
 
+import json
 import re
 from typing import Any
 
@@ -23,6 +25,22 @@ _LOGICAL = {
     ("long", "timestamp-millis"): "DateTime64(3, 'UTC')",
     ("int", "date"): "Date32",
 }
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "bytes": (str,),
+    "fixed": (str,),
+    "enum": (str,),
+    "int": (int,),
+    "long": (int,),
+    "float": (int, float),
+    "double": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "map": (dict,),
+    "record": (dict,),
+}
+_CONTAINER_KINDS = ("array", "map", "record")
+_ESCAPES = {"\\": r"\\", "'": r"\'"}
 _CONTAINERS = ("Array(", "Map(", "Tuple(")
 _LOW_CARDINALITY = re.compile(r"LowCardinality\(((?:[^()]|\([^()]*\))*)\)")
 
@@ -38,6 +56,23 @@ def column_type(avro: Any) -> str:
     if isinstance(avro, str):
         return _primitive(avro)
     return _complex(avro)
+
+
+def default_expression(avro: Any, value: Any) -> str:
+    """The default `value` of a field of the Avro type `avro`, as JSON has it, as SQL on one line.
+
+    Raises ContractError where the value is none of that type.
+    """
+    if isinstance(avro, list):
+        return _default_of_union(avro, value)
+    if isinstance(avro, dict) and "logicalType" in avro:
+        return _default_of_logical((avro["type"], avro["logicalType"]), value)
+    kind = avro if isinstance(avro, str) else avro["type"]
+    if type(value) not in _JSON_TYPES.get(kind, ()):
+        raise ContractError(f"{json.dumps(value)} is no default of the type {kind!r}")
+    if kind in _CONTAINER_KINDS:
+        return _default_of_container(avro, value)
+    return _default_of_scalar(kind, value)
 
 
 def same_column(declared: str, wanted: str) -> bool:
@@ -101,3 +136,68 @@ def _item(items: Any) -> str:
 
 def _element(field: dict[str, Any]) -> str:
     return f"{field['name']} {column_type(field['type'])}"
+
+
+def _default_of_scalar(kind: str, value: Any) -> str:
+    match kind:
+        case "string" | "enum":
+            return _quoted(value)
+        case "bytes" | "fixed":
+            return f"unhex('{_default_bytes(value).hex()}')"
+        case _:
+            return json.dumps(value)
+
+
+def _default_of_container(avro: dict[str, Any], value: Any) -> str:
+    match avro["type"]:
+        case "array":
+            return f"[{', '.join(default_expression(avro['items'], each) for each in value)}]"
+        case "map":
+            pairs = (f"{_quoted(key)}, {default_expression(avro['values'], each)}" for key, each in value.items())
+            return f"map({', '.join(pairs)})"
+        case _:
+            return f"tuple({', '.join(_default_of_element(field, value) for field in avro['fields'])})"
+
+
+def _default_of_union(union: list[Any], value: Any) -> str:
+    if value is None and "null" in union:
+        return "NULL"
+    [other] = [branch for branch in union if branch != "null"]
+    return default_expression(other, value)
+
+
+def _default_of_logical(logical: tuple[str, str], value: Any) -> str:
+    """A bare number in the place of a time would be read as seconds."""
+    if type(value) not in _JSON_TYPES[logical[0]]:
+        raise ContractError(f"{json.dumps(value)} is no default of the type {logical[1]!r}")
+    match logical[1]:
+        case "timestamp-micros":
+            return f"fromUnixTimestamp64Micro({value}, 'UTC')"
+        case "timestamp-millis":
+            return f"fromUnixTimestamp64Milli({value}, 'UTC')"
+        case "date":
+            return f"addDays(toDate32('1970-01-01'), {value})"
+        case _:
+            return f"toUUID({_quoted(value)})"
+
+
+def _default_of_element(field: dict[str, Any], value: dict[str, Any]) -> str:
+    if field["name"] not in value and "default" not in field:
+        raise ContractError(f"{json.dumps(value)} says nothing of {field['name']!r}")
+    return default_expression(field["type"], value.get(field["name"], field.get("default")))
+
+
+def _default_bytes(value: str) -> bytes:
+    """Avro writes a default of bytes as text whose code points are the bytes."""
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise ContractError(f"{json.dumps(value)} is no default of bytes: a code point is over 255") from error
+
+
+def _quoted(text: str) -> str:
+    return "'" + "".join(_ESCAPES.get(char, char if char.isprintable() else _escaped(char)) for char in text) + "'"
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in char.encode())

@@ -5,8 +5,7 @@ warehouse take the newest version as it is, column by column, default by default
 """
 
 import itertools
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import avro.schema
 from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
 
-from schemas.columns import column_type, same_column
+from schemas.columns import column_type, default_expression, same_column
 from schemas.contracts import AVRO_DIRECTORY, Contract, Version, load_contracts
 from schemas.errors import ContractError
 from schemas.tables import TABLE_OF_RECORD, WAREHOUSE_DIRECTORY, Column, load_tables
@@ -33,12 +32,17 @@ def check(avro_directory: Path = AVRO_DIRECTORY, warehouse_directory: Path = WAR
     try:
         contracts = load_contracts(avro_directory)
         tables = load_tables(warehouse_directory)
-        return [finding for contract in contracts.values() for finding in _check_contract(contract, tables)]
+        return check_against(contracts, tables)
     except ContractError as error:
         return [Finding(str(avro_directory), str(error))]
 
 
-def _check_contract(contract: Contract, tables: dict[str, dict[str, Column]]) -> Iterator[Finding]:
+def check_against(contracts: Mapping[str, Contract], tables: Mapping[str, Mapping[str, Column]]) -> list[Finding]:
+    """What `check` says, of tables that need not exist yet."""
+    return [finding for contract in contracts.values() for finding in _check_contract(contract, tables)]
+
+
+def _check_contract(contract: Contract, tables: Mapping[str, Mapping[str, Column]]) -> Iterator[Finding]:
     for version in contract.versions:
         yield from _check_types(version)
     for older, newer in itertools.combinations(contract.versions, 2):
@@ -53,6 +57,8 @@ def _check_types(version: Version) -> Iterator[Finding]:
     for field in version.schema["fields"]:
         try:
             column_type(field["type"])
+            if "default" in field:
+                default_expression(field["type"], field["default"])
         except ContractError as error:
             yield Finding(f"{version.path.name}: {field['name']}", f"the warehouse cannot take it: {error}")
 
@@ -84,7 +90,7 @@ def _tuple_type(avro: Any) -> str | None:
     return clickhouse if "Tuple(" in clickhouse else None
 
 
-def _check_table(version: Version, table: str, columns: dict[str, Column]) -> Iterator[Finding]:
+def _check_table(version: Version, table: str, columns: Mapping[str, Column]) -> Iterator[Finding]:
     for field in version.schema["fields"]:
         where = f"{version.path.name}: {field['name']}"
         column = columns.get(field["name"])
@@ -101,21 +107,22 @@ def _check_column(where: str, field: dict[str, Any], column: Column) -> Iterator
         return  # said by _check_types
     if not same_column(column.type, wanted):
         yield Finding(where, f"the column is {column.type}, the field needs {wanted}")
-    if "default" in field and not _same_default(field["default"], column):
+    if "default" in field:
+        yield from _check_default(where, field, column)
+
+
+def _check_default(where: str, field: dict[str, Any], column: Column) -> Iterator[Finding]:
+    try:
+        wanted = default_expression(field["type"], field["default"])
+    except ContractError:
+        return  # said by _check_types
+    if column.default != wanted and not (column.default is None and _types_own(field["default"], column)):
         said = column.default or "the type's own"
-        yield Finding(where, f"the default is {json.dumps(field['default'])}, the column's is {said}: absent fields would change")
+        yield Finding(where, f"the default is {wanted}, the column's is {said}: absent fields would change")
 
 
-def _same_default(avro: Any, column: Column) -> bool:
-    if column.default is not None:
-        return column.default == _literal(avro)
+def _types_own(avro: Any, column: Column) -> bool:
     return avro is None if "Nullable(" in column.type.split("Tuple(")[0] else avro in (0, "", False, [], {})
-
-
-def _literal(avro: Any) -> str:
-    if isinstance(avro, str):
-        return "'" + avro.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return json.dumps(avro)
 
 
 def _parsed(version: Version) -> avro.schema.Schema:

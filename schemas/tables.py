@@ -6,6 +6,7 @@ stand one a line, so that they can be read here without a SQL parser. A test com
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,8 +87,12 @@ def load_migrations(directory: Path = WAREHOUSE_DIRECTORY) -> tuple[Migration, .
 
 def load_tables(directory: Path = WAREHOUSE_DIRECTORY) -> dict[str, dict[str, Column]]:
     """Columns by name by table, as all migrations together make them."""
+    return tables_of(load_migrations(directory))
+
+
+def tables_of(migrations: Sequence[Migration]) -> dict[str, dict[str, Column]]:
     tables: dict[str, dict[str, Column]] = {}
-    for migration in load_migrations(directory):
+    for migration in migrations:
         for statement in migration.statements:
             _apply(statement, tables)
     return tables

@@ -1,7 +1,8 @@
-"""`tailrace schemas`: the gate that a change of the contracts must pass, and their registration."""
+"""`tailrace schemas`: the gate that a change of the contracts must pass, their registration, and the migration that they need."""
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -9,11 +10,12 @@ from deploy.registry_subjects import provision_subjects
 from deploy.settings import registry
 from schemas.compatibility import check as check_contracts
 from schemas.contracts import release as freeze
+from schemas.migrations import Plan, plan_migration, write
 
 
 @click.group()
 def schemas() -> None:
-    """Check the contracts, freeze them, or register them."""
+    """Check the contracts, freeze them, register them, or plan the migration that they need."""
 
 
 @schemas.command(epilog="\b\nExamples:\n  tailrace schemas check\n  tailrace schemas check --json")
@@ -59,6 +61,54 @@ def release(*, as_json: bool) -> None:
         click.echo(json.dumps({"frozen": frozen}))
     else:
         click.echo("\n".join(f"frozen {name}" for name in frozen) or "nothing to do: all versions are released")
+
+
+MIGRATE_EPILOG = """\b
+Examples:
+  tailrace schemas migrate --plan   print the SQL of the next migration
+  tailrace schemas migrate --write  put it into schemas/warehouse, for review
+  tailrace schemas migrate --json   the plan as JSON
+"""
+
+
+@schemas.command(epilog=MIGRATE_EPILOG)
+@click.option("--plan", "plan_only", is_flag=True, help="Print the SQL and write nothing. So it is without any option, too.")
+@click.option("--write", "into_file", is_flag=True, help="Put the SQL into the next numbered file of schemas/warehouse.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def migrate(*, plan_only: bool, into_file: bool, as_json: bool) -> None:
+    """Plan the columns that the newest contracts need. Applies nothing: `tailrace up` applies the reviewed file.
+
+    Needs no running part. Exits with 1 where a contract asks for what no migration can do.
+    """
+    if plan_only and into_file:
+        raise click.UsageError("--plan writes nothing: name one of --plan and --write")
+    plan = plan_migration()
+    written = write(plan.migration) if into_file and plan.migration else None
+    click.echo(json.dumps(_plan_document(plan, written)) if as_json else _plan_text(plan, written))
+    if plan.findings:
+        raise SystemExit(1)
+
+
+def _plan_document(plan: Plan, written: Path | None) -> dict[str, object]:
+    return {
+        "ok": not plan.findings,
+        "additions": [asdict(addition) for addition in plan.additions],
+        "file": plan.file_name,
+        "sql": plan.migration and plan.migration.text,
+        "written": written is not None,
+        "findings": [asdict(finding) for finding in plan.findings],
+    }
+
+
+def _plan_text(plan: Plan, written: Path | None) -> str:
+    if plan.findings:
+        reasons = [f"{finding.where}: {finding.message}" for finding in plan.findings]
+        return "\n".join([*reasons, f"{len(reasons)} findings: no migration can follow the contracts as they are"])
+    if plan.migration is None:
+        return "nothing to do: the tables have a column for every field"
+    if written is not None:
+        return f"wrote {written}: review it, commit it, then `tailrace up` applies it"
+    return f"-- {plan.file_name}; `tailrace schemas migrate --write` writes it for review\n{plan.migration.text}".rstrip()
 
 
 def _refuse_findings() -> None:

@@ -2,15 +2,16 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 import fastavro
 import urllib3
 
-from schemas.contracts import contract
+from schemas.contracts import AvroSchema, contract
 from schemas.envelope import FIELD, Source, enveloped_schema, fence_key, pack_position
 from schemas.events import Event, ExperimentDefinition, Micros, ProducerCheckpoint
 from schemas.tables import TABLE_OF_RECORD
@@ -38,19 +39,27 @@ class Ingest:
 
         Kafka took them at `taken_at`, or each a little after it happened.
         """
-        start = self._next_offset if first_offset is None else first_offset
-        self._next_offset = max(self._next_offset, start + len(records))
         record = type(records[0]).__name__
-        writer = contract(record).newest.schema
+        times_ms = [_kafka_time_ms(row, taken_at) for row in records]
+        return self.write_under(
+            contract(record).newest.schema, [dataclasses.asdict(row) for row in records], times_ms, first_offset
+        )
+
+    def write_under(
+        self, writer: AvroSchema, data: Sequence[Mapping[str, Any]], times_ms: Sequence[int], first_offset: int | None = None
+    ) -> int:
+        """The same for any version of a contract."""
+        start = self._next_offset if first_offset is None else first_offset
+        self._next_offset = max(self._next_offset, start + len(data))
         head = Source(self._owner, self._topic_id, self._partition, 1, "live").head()
         rows = [
-            {FIELD: head + pack_position(offset, _kafka_time_ms(row, taken_at) + offset), **dataclasses.asdict(row)}
-            for offset, row in enumerate(records, start)
+            {FIELD: head + pack_position(offset, time_ms + offset), **row}
+            for offset, (row, time_ms) in enumerate(zip(data, times_ms, strict=True), start)
         ]
         body = BytesIO()
         fastavro.writer(body, fastavro.parse_schema(enveloped_schema(writer)), rows, sync_interval=1 << 30)
         columns = ", ".join([FIELD, *(field["name"] for field in writer["fields"])])
-        self._post(f"INSERT INTO {TABLE_OF_RECORD[record]} ({columns}) FORMAT Avro", body.getvalue())
+        self._post(f"INSERT INTO {TABLE_OF_RECORD[writer['name']]} ({columns}) FORMAT Avro", body.getvalue())
         return start
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from tests.analytics.ledger import BEGAN_AT, ENDED_AT, SECOND, Ledger, definitio
 pytestmark = pytest.mark.integration
 
 HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
-MEMORY_BYTES_MAX = 60_000_000
+MEMORY_BYTES_MAX = 40_000_000
 MANY = 500_000
 Rows = Callable[..., list[tuple[Any, ...]]]
 

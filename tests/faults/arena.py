@@ -26,10 +26,12 @@ from tests.faults.statements import Step
 from tests.faults.strikes import Strikes
 from tests.faults.traffic import Traffic
 from tests.faults.verdict import Found, Verdict, judge
+from tests.waiting import eventually
 
 ANSWER_TIMEOUT_S = 30
 STRIKE_LIMIT_S = 15.0
 """A fault that has not met its request after so long is given up, and counted as missed."""
+HELD_LIMIT_S = 180.0
 FEED_RECORDS = 150
 FEED_INTERVAL_S = 0.2
 BATCH_ROWS = 60
@@ -72,6 +74,7 @@ class Arena:
     ledger: Ledger
     warehouse: Warehouse
     random: Random
+    admin: AdminClient
     struck: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
     began_s: float = field(default_factory=time.monotonic)
@@ -79,9 +82,6 @@ class Arena:
     @property
     def group(self) -> str:
         return f"{self.variables[TOPIC_PREFIX]}warehouse"
-
-    def admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.variables[KAFKA_BOOTSTRAP], "log_level": 0})
 
     def meet(self, fault: Fault, sinks: int, limit_s: float = STRIKE_LIMIT_S) -> str | None:
         """Arm a fault, have so many sinks run, and write until it has struck; the sink that it met, None where none came by.
@@ -116,6 +116,7 @@ class Arena:
         for part in ("kafka", "warehouse"):
             self.stack.await_ready(part)
         done = self.fleet.drain()
+        assert eventually(lambda: self.proxy.held == 0, HELD_LIMIT_S), "the last late request has arrived"
         found = self.warehouse.found()
         return End(judge(self.ledger, found), found, done.returncode == 0, done.stderr[-2000:])
 
@@ -138,14 +139,15 @@ def arena(stack: LocalStack, setting: Setting, log: Path) -> Iterator[Arena]:
     proxy = FaultProxy(url.hostname or "", url.port or 0, strikes)
     fleet = Fleet(variables, proxy, log, setting.launch)
     traffic = Traffic(variables, ledger, random, setting.mix)
-    made = Arena(stack, setting, variables, proxy, strikes, fleet, traffic, ledger, warehouse, random)
+    admin = AdminClient({"bootstrap.servers": variables[KAFKA_BOOTSTRAP], "log_level": 0})
+    made = Arena(stack, setting, variables, proxy, strikes, fleet, traffic, ledger, warehouse, random, admin)
     proxy.act = made.act
     try:
         yield made
     finally:
         fleet.kill_all()
         proxy.close()
-        _remove(variables, warehouse)
+        _remove(variables, warehouse, admin)
 
 
 def _variables(stack: LocalStack, setting: Setting) -> dict[str, str]:
@@ -165,9 +167,8 @@ def _in_database(url: str, database: str) -> str:
     return urlsplit(url)._replace(path=f"/{database}").geturl()
 
 
-def _remove(variables: dict[str, str], warehouse: Warehouse) -> None:
+def _remove(variables: dict[str, str], warehouse: Warehouse, admin: AdminClient) -> None:
     """Many scenarios' topics and tables would slow the later ones down."""
-    admin = AdminClient({"bootstrap.servers": variables[KAFKA_BOOTSTRAP], "log_level": 0})
     for future in admin.delete_topics([topic_name(variables[TOPIC_PREFIX], topic) for topic in TOPICS]).values():
         future.result(ANSWER_TIMEOUT_S)
     warehouse.command(f"DROP DATABASE {urlsplit(variables[WAREHOUSE_URL]).path.strip('/')} SYNC")

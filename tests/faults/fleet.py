@@ -1,7 +1,6 @@
 """The sinks under test: `tailrace sink` as processes of their own, each with a port of the proxy for its warehouse."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -20,6 +19,8 @@ DRAIN_LIMIT_S = 300
 CLASSIC = "group.protocol=classic,session.timeout.ms=1500,heartbeat.interval.ms=300"
 KIP_848 = "group.protocol=consumer"
 PROTOCOLS = {"classic": CLASSIC, "kip848": KIP_848}
+
+LARGE_BATCHES = {"TAILRACE_SINK_BATCH_ROWS_MAX": "50000"}
 
 LAUNCH = ("deploy.cli", "sink")
 """What `python -m` runs for a sink."""
@@ -87,16 +88,10 @@ class Fleet:
         with self._lock:
             self._sinks[name].process.send_signal(signal.SIGCONT)
 
-    def leave(self, name: str) -> int:
-        """SIGTERM, and the exit code."""
+    def ask_to_leave(self, name: str) -> None:
+        """SIGTERM."""
         with self._lock:
-            sink = self._sinks[name]
-        sink.process.terminate()
-        return sink.process.wait(END_LIMIT_S)
-
-    def any(self, chance: random.Random) -> Sink | None:
-        alive = self.alive
-        return chance.choice(alive) if alive else None
+            self._sinks[name].process.terminate()
 
     def kill_all(self) -> None:
         for sink in self.alive:
@@ -106,7 +101,7 @@ class Fleet:
         """One more sink, not through the proxy, until all is in."""
         return subprocess.run(
             [sys.executable, "-m", *self._launch, "--drain", "--json"],
-            env={**os.environ, **self._variables},
+            env={**os.environ, **self._variables, **LARGE_BATCHES},
             capture_output=True,
             text=True,
             timeout=DRAIN_LIMIT_S,

@@ -15,7 +15,7 @@ WAYS = ("deleted", "reset to the start", "moved back", "without metadata")
 
 def tamper(arena: Arena) -> str:
     """One of WAYS, at random, and which it was. The group's members must be dead."""
-    admin = arena.admin()
+    admin = arena.admin
     assert eventually(lambda: _is_empty(admin, arena.group), EMPTY_LIMIT_S), "the group's sessions have expired"
     way = arena.random.choice(WAYS)
     if way == "deleted":

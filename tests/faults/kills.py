@@ -72,7 +72,8 @@ KILL = Scenario(
     shows="kill -9 of the sink at every step of the protocol",
     plan=_plan,
     run=_run,
-    points=207,
+    points=108,
+    protocols=("classic", "kip848"),
     mix=_MIX,
 )
 KILL_BOTH = Scenario(
@@ -80,6 +81,6 @@ KILL_BOTH = Scenario(
     shows="kill -9 of sink and warehouse at once; the group's offsets reset, deleted, moved back, their metadata lost",
     plan=_plan_with_warehouse,
     run=_run_with_tampering,
-    points=27,
+    points=18,
     mix=_MIX,
 )

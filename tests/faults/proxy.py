@@ -8,8 +8,8 @@ forwarded late, as a network does that has buffers.
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,10 +62,10 @@ class FaultProxy:
         self.act: Act = _nobody
         self.passed: list[Passed] = []
         self.closing = threading.Event()
-        self.unreachable = threading.Event()
-        """While it is set, no connection gets through: the warehouse is stopped, as far as the sinks can tell."""
         self._upstream = (host, port)
         self._servers: list[ThreadingHTTPServer] = []
+        self._lock = threading.Lock()
+        self._held = 0
 
     def open(self, sink: str) -> int:
         """A port for `sink`."""
@@ -80,6 +80,21 @@ class FaultProxy:
         for server in self._servers:
             server.shutdown()
             server.server_close()
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        with self._lock:
+            self._held += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held -= 1
+
+    @property
+    def held(self) -> int:
+        """Requests that are here: of sinks that wait for their answer, and of such as are long dead."""
+        return self._held
 
     def note(self, request: Request, answer: Answer) -> None:
         if answer.status == 200:
@@ -127,10 +142,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Silence: the plan says what happens here."""
 
     def do_POST(self) -> None:
-        if self.proxy.unreachable.is_set():
-            self.close_connection = True
-            return
-        request = self._read()
+        with self.proxy.busy():
+            self._answer(self._read())
+
+    def _answer(self, request: Request) -> None:
         armed = self.proxy.strikes.meet(request.step, self.sink)
         try:
             if armed is None:

@@ -4,7 +4,7 @@ An event's number stands in the last 48 bits of its id, so that the warehouse ca
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -86,9 +86,11 @@ class Drafts:
     def __post_init__(self) -> None:
         self._codecs = Codec(Interaction), Codec(RecommendationServed)
 
-    def take(self, count: int) -> Iterator[Draft]:
-        for _ in range(count):
-            yield self._draft()
+    def take(self, count: int) -> list[Draft]:
+        """In another order than that in which they happened."""
+        drafts = [self._draft() for _ in range(count)]
+        self.random.shuffle(drafts)
+        return drafts
 
     def _draft(self) -> Draft:
         if self._recent and self.random.random() < self.mix.duplicates:

@@ -1,13 +1,14 @@
 """One run of one scenario, from the seed to the outcome."""
 
 import time
+import traceback
 from pathlib import Path
 from random import Random
 
 from tests.faults.arena import Arena, Setting, arena
 from tests.faults.fleet import LAUNCH
 from tests.faults.outcome import Outcome
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import Extent, Plan, Scenario
 from tests.faults.stack import LocalStack
 
 PLAN_SALT = "plan"
@@ -31,9 +32,17 @@ def run(
     setting = Setting(name, seed, scenario.mix, protocol, scenario.batch_rows, launch=launch)
     plan, extent = scenario.plan(Random(f"{PLAN_SALT} {seed}"), scenario.extent(share)), scenario.extent(share)
     with arena(stack, setting, log_of(stack, name)) as fought:
+        broken = _fight(fought, scenario, plan, extent)
+        return _outcome(fought, scenario, broken, command(scenario, seed, protocol, share, launch))
+
+
+def _fight(fought: Arena, scenario: Scenario, plan: Plan, extent: Extent) -> str:
+    """What the harness itself fell over, if it did: a figure of the report, and no reason not to run the other scenarios."""
+    try:
         scenario.run(fought, plan, extent)
-        fought_until_s = time.monotonic()
-        return _outcome(fought, scenario, fought_until_s, command(scenario, seed, protocol, share, launch))
+    except Exception:  # noqa: BLE001 - the top of a run
+        return traceback.format_exc()
+    return ""
 
 
 def log_of(stack: LocalStack, name: str) -> Path:
@@ -41,7 +50,8 @@ def log_of(stack: LocalStack, name: str) -> Path:
     return stack.home / "logs" / f"{name}.log"
 
 
-def _outcome(fought: Arena, scenario: Scenario, until_s: float, again: str) -> Outcome:
+def _outcome(fought: Arena, scenario: Scenario, broken: str, again: str) -> Outcome:
+    until_s = time.monotonic()
     end = fought.end()
     return Outcome(
         scenario=scenario.name,
@@ -57,8 +67,9 @@ def _outcome(fought: Arena, scenario: Scenario, until_s: float, again: str) -> O
         gaps=len(end.found.gaps),
         verdict=end.verdict,
         second_line=scenario.second_line,
-        drained=end.drained,
-        trouble="" if end.drained else end.drain_said,
+        finished=end.drained and not broken,
+        trouble=broken + ("" if end.drained else end.drain_said),
+        pause_limit_s=scenario.pause_limit_s,
         longest_pause_s=round(fought.longest_pause_s(fought.began_s, until_s), 2),
         seconds=round(time.monotonic() - fought.began_s, 1),
     )

@@ -32,6 +32,7 @@ class Scenario:
     outage_s: float = 0.0
     mix: Mix = field(default_factory=Mix)
     second_line: bool = False
+    pause_limit_s: float | None = None
     batch_rows: int = 60
     protocols: tuple[str, ...] = ("classic",)
 

@@ -1,6 +1,21 @@
 """All scenarios, by name, in the order in which `make faults` runs them."""
 
-from tests.faults import kills
+from tests.faults import contents, kills, losses, members, outages
 from tests.faults.scenario import Scenario
 
-SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (kills.KILL, kills.KILL_BOTH)}
+_ALL = (
+    kills.KILL,
+    kills.KILL_BOTH,
+    outages.WAREHOUSE,
+    outages.REPEAT,
+    outages.BROKER,
+    members.STORM,
+    members.SLEEPER,
+    contents.POISON,
+    contents.RARE_POISON,
+    contents.HOSTILE,
+    losses.RECREATED,
+    losses.EXPIRED,
+)
+
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.integration
 
 KILL = SCENARIOS["kill"]
 PROTOCOL = "classic"
-SHARE = 0.02
+SHARE = 0.04
 """Four kills a run, of four classes: a session of the group's each."""
 FRESH_SEED = secrets.randbelow(1 << 31)
 

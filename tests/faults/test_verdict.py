@@ -75,9 +75,14 @@ def test_what_kafka_let_go_of_is_in_or_in_a_recorded_gap() -> None:
     assert judge(expired, RIGHT).flawless
     assert judge(expired, without).unrecorded == 1
     assert judge(expired, replace(without, gaps=[Gap(TOPIC, 0, "expired", 0, 1)])).flawless
-    assert judge(expired, replace(without, gaps=[Gap(TOPIC, 0, "recreated", 0, None)])).flawless
+    assert judge(expired, replace(RIGHT, gaps=[Gap(TOPIC, 0, "recreated", 5, None)])).flawless
+    assert judge(expired, replace(without, gaps=[Gap(TOPIC, 0, "recreated", 0, None)])).unrecorded == 0
     assert judge(expired, replace(without, gaps=[Gap(TOPIC, 0, "expired", 1, 2)])).unrecorded == 1
     assert judge(expired, replace(without, gaps=[Gap(TOPIC, 1, "expired", 0, 1)])).unrecorded == 1
+
+
+def test_a_gap_that_says_too_much_is_found() -> None:
+    assert judge(ledger(), replace(RIGHT, gaps=[Gap(TOPIC, 0, "expired", 0, 2)])).overstated == 2
 
 
 def test_a_gap_excuses_nothing_that_kafka_still_had() -> None:

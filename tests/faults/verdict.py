@@ -60,6 +60,8 @@ class Verdict:
     view_strange: int = 0
     unrecorded: int = 0
     """Gone from Kafka before they were in, and in no gap."""
+    overstated: int = 0
+    """Said to be missing by a gap, and in."""
     examples: tuple[str, ...] = ()
 
     @property
@@ -81,6 +83,7 @@ def judge(ledger: Ledger, found: Found) -> Verdict:
     letters_lost = [where for where in absent_letters if where not in gone]
     vanished = [where for where in (*absent, *absent_letters) if where in gone]
     unrecorded = [where for where in vanished if not any(gap.covers(where) for gap in found.gaps)]
+    overstated = [where for where in (*rows, *letters) if any(gap.covers(where) for gap in found.gaps)]
     strange = [*_strange_rows(entries, found.rows), *_strange_letters(entries, found.letters)]
     views = _judge_views(entries, rows, found)
     return Verdict(
@@ -94,6 +97,7 @@ def judge(ledger: Ledger, found: Found) -> Verdict:
         view_duplicated=views.duplicated,
         view_strange=views.strange,
         unrecorded=len(unrecorded),
+        overstated=len(overstated),
         examples=(
             *_examples("lost", lost),
             *_examples("twice", [where for where, count in rows.items() if count > 1]),
@@ -101,6 +105,7 @@ def judge(ledger: Ledger, found: Found) -> Verdict:
             *_examples("letter lost", letters_lost),
             *_examples("letter twice", [where for where, count in letters.items() if count > 1]),
             *_examples("unrecorded", unrecorded),
+            *_examples("in, but in a gap", overstated),
         )[:EXAMPLES_MAX],
     )
 
