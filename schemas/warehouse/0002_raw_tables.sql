@@ -188,3 +188,14 @@ CREATE TABLE ingest_gaps
 )
 ENGINE = ReplacingMergeTree(recorded_at)
 ORDER BY (topic, _topic_id, _partition, reason, first_offset);
+
+-- Which topics have gone by a name: a topic that is made anew has another id, and its first one must not be forgotten with it.
+CREATE TABLE ingest_topics
+(
+    topic LowCardinality(String),
+    _partition Int32,
+    _topic_id UUID,
+    owned_at DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = ReplacingMergeTree(owned_at)
+ORDER BY (topic, _partition, _topic_id);

@@ -15,30 +15,24 @@ from uuid import UUID
 
 from confluent_kafka import (
     Consumer,
+    ConsumerGroupState,
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, MemberDescription, OffsetSpec, ResourceType
 
 from schemas.errors import ConfigurationError, PartUnreachable
 from schemas.topics import LOG_APPEND_TIME, TIMESTAMP_TYPE
 from stream_processors.warehouse.errors import BrokerTrouble, NotOurs
-from stream_processors.warehouse.records import Message, Place
+from stream_processors.warehouse.records import Message, Place, Position
 
 ANSWER_TIMEOUT_S = 10.0
 FETCH_RECORDS_MAX = 20_000
 QUEUED_KBYTES_MAX = 65_536
 """Fetched and not consumed yet, over all partitions: memory stays below this plus the worker's own limit."""
-_NO_LONGER_A_MEMBER = frozenset({
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.FENCED_INSTANCE_ID,
-    KafkaError.FENCED_MEMBER_EPOCH,
-    KafkaError.STALE_MEMBER_EPOCH,
-})  # fmt: skip
 
 ClientOptions = dict[str, str | int | float | bool]
 
@@ -61,7 +55,8 @@ class Fetched(NamedTuple):
 class KafkaSource:
     """One member of the consumer group. `assigned` is what the group has given us; `fetched`, the part of it that was started.
 
-    `consume`, `start`, `stop`, `pause`, `resume` are for one thread, and so are the two sets; the questions and `commit` for any.
+    What goes to the consumer is for one thread, and so are the two sets: a call of another thread would wait for as long as this
+    one consumes. What is asked through the admin client is for any: the group, committed offsets, bounds, topic ids.
     """
 
     def __init__(self, bootstrap: str, group: str, topics: list[str], options: Mapping[str, str]) -> None:
@@ -69,6 +64,7 @@ class KafkaSource:
         self.assigned: set[Place] = set()
         self.fetched: set[Place] = set()
         self._paused: set[Place] = set()
+        self._member_id = ""
         client: ClientOptions = {"bootstrap.servers": bootstrap, "log_level": 3, **options}
         self._admin = AdminClient(client)
         self._refuse_unready_topics()
@@ -98,37 +94,32 @@ class KafkaSource:
             self._consumer.resume([TopicPartition(*place) for place in resuming])
         self._paused = set(places)
 
-    def commit(self, place: Place, offset: int, topic_id: UUID) -> None:
-        """Send word that all below `offset` is in, and for which topic it is meant. A lost one costs reading only."""
-        position = TopicPartition(*place, offset, metadata=str(topic_id))
+    def commit(self, positions: Mapping[Place, Position]) -> None:
+        """Send word that all below these offsets is in, and of which topic. A lost one costs reading only."""
         try:
-            self._consumer.commit(offsets=[position], asynchronous=True)
+            self._consumer.commit(offsets=_with_topics(positions), asynchronous=True)
         except KafkaException as error:
-            raise BrokerTrouble(f"commit of {place}: {error}") from error
+            raise BrokerTrouble(f"commits: {error}") from error
 
-    def settle(self, positions: Mapping[Place, tuple[int, UUID]]) -> None:
-        """Commit once more, and wait for the broker's word. Raises BrokerTrouble."""
-        offsets = [TopicPartition(*place, offset, metadata=str(topic)) for place, (offset, topic) in positions.items()]
+    def settle(self, positions: Mapping[Place, Position]) -> None:
+        """Commit, and wait for the broker's word. Raises BrokerTrouble."""
         try:
-            if offsets:
-                self._consumer.commit(offsets=offsets, asynchronous=False)
+            self._consumer.commit(offsets=_with_topics(positions), asynchronous=False)
         except KafkaException as error:
             raise BrokerTrouble(f"the last commits: {error}") from error
 
     def ask_whether_ours(self, place: Place) -> None:
-        """Raises NotOurs where the group does not count us among its members any more.
+        """Raises NotOurs where the group has no such member, or has given the partition to another.
 
-        Asked by committing again what is committed: the broker takes that from a member only, on both protocols.
+        While the group is in the middle of a rebalance it cannot say; then it may be ours.
         """
-        [position] = self._ask_committed([place])
-        if position.offset < 0:
-            return
         try:
-            self._consumer.commit(offsets=[position], asynchronous=False)
+            answer = self._admin.describe_consumer_groups([self._group], request_timeout=ANSWER_TIMEOUT_S)
+            described = answer[self._group].result()
         except KafkaException as error:
-            if error.args[0].code() in _NO_LONGER_A_MEMBER:
-                raise NotOurs(f"{place}: {error}") from error
             raise BrokerTrouble(f"asking the group for {place}: {error}") from error
+        if described.state is ConsumerGroupState.STABLE and place not in _held_by(self._member_id, described.members):
+            raise NotOurs(f"{place}: the group has given it to another")
 
     def committed(self, place: Place) -> tuple[int, UUID] | None:
         """The group's offset and the topic that it was committed for; None where there is none, or none of ours."""
@@ -151,7 +142,7 @@ class KafkaSource:
         return self._offsets(places, OffsetSpec.latest())
 
     def last_known_end(self, place: Place) -> int:
-        """The same without asking: as of the last fetch, -1 where nothing was fetched yet."""
+        """The end of one without asking: as of the last fetch, -1 where nothing was fetched yet."""
         watermarks = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
         return watermarks[1] if _answered(watermarks) else -1
 
@@ -168,6 +159,7 @@ class KafkaSource:
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._member_id = consumer.memberid() or ""
         self.assigned.update(Place(partition.topic, partition.partition) for partition in partitions)
         consumer.incremental_assign([])
 
@@ -188,7 +180,6 @@ class KafkaSource:
             raise BrokerTrouble(f"the offsets of {', '.join(map(str, places))}: {error}") from error
 
     def _ask_committed(self, places: list[Place]) -> list[TopicPartition]:
-        """Asked through the admin client: on the consumer the question may wait for as long as another thread consumes."""
         asked = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*place) for place in places])
         try:
             answer = self._admin.list_consumer_group_offsets([asked], request_timeout=ANSWER_TIMEOUT_S)
@@ -242,6 +233,15 @@ def _eventful(place: Place, message: Message) -> Fetched:
     if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
         return Fetched(place, [], end=message.offset())
     return Fetched(place, [], error=error)
+
+
+def _with_topics(positions: Mapping[Place, Position]) -> list[TopicPartition]:
+    return [TopicPartition(*place, offset, metadata=str(topic)) for place, (offset, topic) in positions.items()]
+
+
+def _held_by(member_id: str, members: Iterable[MemberDescription]) -> set[Place]:
+    held = (member.assignment.topic_partitions for member in members if member.member_id == member_id and member.assignment)
+    return {Place(partition.topic, partition.partition) for partitions in held for partition in partitions}
 
 
 def _answered(watermarks: tuple[int, int] | None) -> bool:

@@ -3,8 +3,8 @@
 1. Fence: a fresh random owner in `ingest_fence` shuts out every earlier writer, paused, zombie or late, without any clock.
 2. Drain: inserts of this partition that run in the warehouse at that moment are waited for, and killed past a limit.
 3. Reconcile: the group's committed offset, and which coordinates from there on the warehouse accounts for: rows, dead letters,
-   recorded gaps. What Kafka has let go of before it was read is recorded as a gap. Dead letters found are sent to their topic
-   again: the process that wrote them may have died before it did.
+   recorded gaps. What Kafka has let go of before it was read is recorded as a gap (gaps.py). Dead letters found are sent to
+   their topic again: the process that wrote them may have died before it did.
 
 What is known afterwards stays true as long as the fence holds our owner, for only its inserts are taken. protocol.py says in
 which order this happens.
@@ -23,8 +23,9 @@ from schemas.events import DeadLetter, Header
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.dead_letter_topic import DeadLetterTopic
 from stream_processors.warehouse.errors import Retryable
+from stream_processors.warehouse.gaps import find_gaps, record, recreated, remember, topic_ids
 from stream_processors.warehouse.kafka_source import KafkaSource
-from stream_processors.warehouse.records import Gap, GapReason, OffsetRanges, Ownership, Place, Rejection
+from stream_processors.warehouse.records import Gap, OffsetRanges, Ownership, Place, Rejection
 
 OWNER_BYTES = 16
 DRAIN_PATIENCE_S = 5.0
@@ -64,16 +65,17 @@ FROM dead_letters
 WHERE _topic_id = {topic_id:UUID} AND _partition = {partition:Int32} AND _offset >= {first:Int64}
 FORMAT JSONEachRow
 """
-_RECORD_GAPS = """
-INSERT INTO ingest_gaps (topic, _topic_id, _partition, reason, first_offset, end_offset, detail) FORMAT JSONEachRow
-"""
 
 
 class Found(NamedTuple):
-    """What a reconciliation found besides where to go on: gaps that are new, dead letters past the committed offset."""
+    """What a reconciliation found besides where to go on: what is yet to be said to others."""
 
     gaps: list[Gap]
+    """Gaps that are new."""
     letters: list[Rejection]
+    """Dead letters past the committed offset."""
+    unknown_topic: bool
+    """The warehouse has not heard of this topic id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +94,15 @@ class OwnershipKeeper:
         coordinates = {"topic_id": str(topic_id), "partition": str(place.partition), "first": str(reached)}
         present = _ranges(self.writer.query(_PRESENT.format(table=table), coordinates))
         letters = _rejections(self.writer.query(_DEAD_LETTERS, coordinates))
-        gaps = find_gaps(topic_id, committed, present, first, end)
-        return Ownership(place, topic_id, owner, max(first, reached), present), Found(gaps, letters)
+        known = topic_ids(self.writer, place, table)
+        gaps = recreated(known, topic_id) + find_gaps(topic_id, reached, present, first, end)
+        return Ownership(place, topic_id, owner, max(first, reached), present), Found(gaps, letters, topic_id not in known)
 
     def announce(self, ownership: Ownership, found: Found) -> None:
-        """Record the gaps, and send the dead letters to their topic again."""
-        if found.gaps:
-            rows = [_gap_row(ownership.place, gap) for gap in found.gaps]
-            self.writer.command(_RECORD_GAPS, "tailrace gaps", "\n".join(rows).encode())
+        """Write down what was found, and send the dead letters to their topic again."""
+        record(self.writer, ownership.place, found.gaps)
+        if found.unknown_topic:
+            remember(self.writer, ownership.place, ownership.topic_id)
         self.dead_letters.publish(ownership.topic_id, ownership.place, found.letters)
 
 
@@ -131,44 +134,6 @@ def drain(writer: ClickHouseWriter, comment: str) -> None:
 def write_comment(topic_id: UUID, place: Place) -> str:
     """The log_comment of every insert of a partition, by which the drain finds them."""
     return f"tailrace {topic_id}:{place.partition}"
-
-
-def find_gaps(topic_id: UUID, committed: tuple[int, UUID] | None, present: OffsetRanges, first: int, end: int) -> list[Gap]:
-    """What Kafka had and will not give us any more, and the warehouse has not.
-
-    `committed` is the group's offset and the topic it was committed for; the log now reaches from `first` to `end`. Transaction
-    markers below `first` cannot be told from records any more: an expired gap may hold some.
-    """
-    if committed is not None and committed[1] != topic_id:
-        recreated = [Gap(committed[1], GapReason.RECREATED, committed[0], None)]
-        return recreated + _expired(topic_id, present, 0, first)
-    reached = 0 if committed is None else committed[0]
-    if reached > end:
-        return [Gap(topic_id, GapReason.TRUNCATED, *gap) for gap in present.missing(end, reached)]
-    return _expired(topic_id, present, reached, first)
-
-
-def _expired(topic_id: UUID, present: OffsetRanges, reached: int, first: int) -> list[Gap]:
-    return [Gap(topic_id, GapReason.EXPIRED, *gap) for gap in present.missing(reached, first)]
-
-
-def _gap_row(place: Place, gap: Gap) -> str:
-    return json.dumps({
-        "topic": place.topic,
-        "_topic_id": str(gap.topic_id),
-        "_partition": place.partition,
-        "reason": gap.reason,
-        "first_offset": gap.first,
-        "end_offset": gap.end,
-        "detail": _DETAILS[gap.reason],
-    })  # fmt: skip
-
-
-_DETAILS = {
-    GapReason.EXPIRED: "older than the log's retention before they were read; transaction markers among them cannot be told",
-    GapReason.RECREATED: "the topic was deleted and made anew: what it held from here on and was not read is gone",
-    GapReason.TRUNCATED: "the log ended before what had been read of it: new records at these offsets are not brought in",
-}
 
 
 def _ranges(answer: bytes) -> OffsetRanges:

@@ -25,6 +25,8 @@ class Partition:
     """Since when it has something to do and has got nowhere; None while there is nothing to do."""
     busy: bool = False
     fetching: bool = False
+    log_end: int = -1
+    """The offset after the log's last record, as of the last fetch."""
     failures: int = 0
     pause_until_s: float = 0.0
     trouble: Retryable | None = None

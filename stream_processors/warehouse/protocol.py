@@ -39,7 +39,7 @@ class Step(Enum):
     INSERT = auto()
     """Insert some of the batch's rows, under the fence."""
     COMMIT = auto()
-    """Tell the group that everything below the batch's end is in. Only after all its inserts: a commit says what is true."""
+    """Let the group be told that all below the batch's end is in. Only after all its inserts: a commit says what is true."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,13 @@ class Place(NamedTuple):
         return f"{self.topic}[{self.partition}]"
 
 
+class Position(NamedTuple):
+    """How far a partition of a topic has been brought in."""
+
+    offset: int
+    topic_id: UUID
+
+
 class Route(NamedTuple):
     """Which record a topic holds, and which table takes it."""
 

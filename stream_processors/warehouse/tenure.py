@@ -19,7 +19,7 @@ from stream_processors.warehouse.kafka_source import KafkaSource
 from stream_processors.warehouse.metrics import SinkMetrics
 from stream_processors.warehouse.ownership import Found, OwnershipKeeper, drain, fence, write_comment
 from stream_processors.warehouse.protocol import Done, Examined, Failed, Outcome, State, Step, advance
-from stream_processors.warehouse.records import Ownership, Place, Route
+from stream_processors.warehouse.records import Ownership, Place, Position, Route
 from stream_processors.warehouse.suspicion import Look, Suspicion
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ class Tenure:
         self.step = Step.REST
         self.batch: Batch | None = None
         """The batch in hand: given with a run out of GATHER, gone when it is in, or when the partition rests."""
-        self.committed: tuple[int, UUID] | None = None
-        """How far this tenure has committed, and of which topic."""
+        self.reached: Position | None = None
+        """What may be committed: all below it is in."""
         self.run_s = 0.0
         """How long the last run took."""
         self.forgotten = False
@@ -170,8 +170,7 @@ class Tenure:
 
     def _commit(self) -> None:
         batch, letters = self._batch_in_hand(), len(self._examined().rejections)
-        self._edges.source.commit(self.place, batch.end, self._topic_id)
-        self.committed, self.batch = (batch.end, self._topic_id), None
+        self.reached, self.batch = Position(batch.end, self._topic_id), None
         self._limit.note(len(batch.messages), letters)
         self._suspicion = self._suspicion.after_batch(poisoned=letters > 0)
 

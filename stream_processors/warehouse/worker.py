@@ -10,7 +10,6 @@ import queue
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from uuid import UUID
 
 from stream_processors.warehouse.batch import Batch, BatchLimits
 from stream_processors.warehouse.crew import Crew
@@ -20,7 +19,7 @@ from stream_processors.warehouse.metrics import SinkMetrics
 from stream_processors.warehouse.pacing import Pace
 from stream_processors.warehouse.partition import Partition
 from stream_processors.warehouse.protocol import Step
-from stream_processors.warehouse.records import Place, Standing
+from stream_processors.warehouse.records import Place, Position, Standing
 from stream_processors.warehouse.tenure import Tenure
 
 log = logging.getLogger(__name__)
@@ -58,6 +57,7 @@ class Worker:
     _stepped_s: float = field(init=False)
     _runs: int = field(default=0, init=False)
     _ended: "queue.SimpleQueue[_Ended]" = field(default_factory=queue.SimpleQueue, init=False)
+    _to_commit: dict[Place, Position | None] = field(default_factory=dict, init=False)
     _pace: Pace = field(init=False)
     _blocked_since_s: float | None = field(default=None, init=False)
 
@@ -73,6 +73,8 @@ class Worker:
                 fetched = self.source.consume(POLL_S)
             self._take(fetched)
         self._collect(0)
+        self._commit(self.source.commit, self._to_commit)
+        self._to_commit.clear()
         self._follow_the_group()
         self._hold_back()
         self._attend()
@@ -97,14 +99,15 @@ class Worker:
                 if partition.ready:
                     self._deliver(partition)
             self._collect(BLOCKED_WAIT_S)
+        self._commit(self.source.settle, {place: each.tenure.reached for place, each in self.partitions.items()})
+
+    def _commit(self, send: Callable[[Mapping[Place, Position]], None], reached: Mapping[Place, Position | None]) -> None:
+        positions = {place: position for place, position in reached.items() if position is not None}
         try:
-            self.source.settle(self._committed())
+            if positions:
+                send(positions)
         except BrokerTrouble as trouble:
             log.warning("%s: what was not committed will be read again", trouble)
-
-    def _committed(self) -> Mapping[Place, tuple[int, UUID]]:
-        committed = ((place, partition.tenure.committed) for place, partition in self.partitions.items())
-        return {place: position for place, position in committed if position is not None}
 
     def _standing(self, partition: Partition, now_s: float, now_ms: int) -> Standing:
         oldest_ms, trouble = partition.oldest_ms(), partition.trouble
@@ -112,7 +115,7 @@ class Worker:
             place=partition.place,
             owned=partition.fetching,
             stopped=trouble is not None and trouble.needs_somebody,
-            lag_records=max(0, self.source.last_known_end(partition.place) - partition.done_end()),
+            lag_records=max(0, partition.log_end - partition.done_end()),
             lag_s=max(0.0, (now_ms - oldest_ms) / 1000) if oldest_ms is not None else partition.waiting_s(now_s),
             waiting_s=partition.waiting_s(now_s),
             gathered=len(partition.gathering.messages),
@@ -182,6 +185,7 @@ class Worker:
         """Wake who has rested, and deliver what is due while the crew has a hand free, the oldest first."""
         now_s = self.clock_s()
         for partition in self.partitions.values():
+            partition.log_end = self.source.last_known_end(partition.place)
             if partition.resting and now_s >= partition.pause_until_s:
                 self._send(partition)
         ready = [partition for partition in self.partitions.values() if partition.ready and self._due(partition, now_s)]
@@ -192,8 +196,7 @@ class Worker:
         batch = partition.gathering
         if batch.full(self.limits) or self._blocked_since_s is not None:
             return True
-        lag_records = self.source.last_known_end(partition.place) - batch.end
-        return batch.aged(self._pace.age_s(len(self.partitions), lag_records), now_s)
+        return batch.aged(self._pace.age_s(len(self.partitions), partition.log_end - batch.end), now_s)
 
     def _deliver(self, partition: Partition) -> None:
         self.metrics.cut(partition.gathering, self.clock_s())
@@ -241,6 +244,7 @@ class Worker:
         now_s = self.clock_s()
         if partition.fetching:
             self._pace.note(partition.tenure.run_s)
+            self._to_commit[partition.place] = partition.tenure.reached
             self.metrics.committed(partition.place)
         elif partition.place in self.source.assigned:
             start = partition.tenure.ownership.start

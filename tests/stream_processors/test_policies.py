@@ -7,8 +7,8 @@ from confluent_kafka import KafkaError
 
 from stream_processors.warehouse.dead_letter_limit import WINDOW_RECORDS, DeadLetterLimit
 from stream_processors.warehouse.errors import meaning
+from stream_processors.warehouse.gaps import find_gaps, recreated
 from stream_processors.warehouse.kafka_source import runs
-from stream_processors.warehouse.ownership import find_gaps
 from stream_processors.warehouse.pacing import BEHIND_AGE_S, BEHIND_RECORDS, Pace
 from stream_processors.warehouse.records import Gap, GapReason, OffsetRanges
 from stream_processors.warehouse.suspicion import WINDOW_MAX, Look, Suspicion
@@ -108,29 +108,29 @@ def test_a_refusal_is_read_by_its_code_and_its_text(
     assert meaning(code, f"Code: {code}. DB::Exception: {text}") == (outcome, blames_the_data, needs_somebody)
 
 
-def gaps(committed: tuple[int, UUID] | None, present: list[tuple[int, int]], first: int, end: int) -> list[Gap]:
-    return find_gaps(TOPIC, committed, OffsetRanges(present), first, end)
+def gaps(reached: int, present: list[tuple[int, int]], first: int, end: int) -> list[Gap]:
+    return find_gaps(TOPIC, reached, OffsetRanges(present), first, end)
 
 
 def test_what_was_read_before_it_expired_is_no_gap() -> None:
-    assert gaps((40, TOPIC), [(40, 100)], first=100, end=200) == []
-    assert gaps((100, TOPIC), [], first=100, end=200) == []
+    assert gaps(40, [(40, 100)], first=100, end=200) == []
+    assert gaps(100, [], first=100, end=200) == []
 
 
 def test_what_expired_unread_is_a_gap_but_for_what_is_there() -> None:
-    assert gaps((40, TOPIC), [(50, 60)], first=100, end=200) == [
+    assert gaps(40, [(50, 60)], first=100, end=200) == [
         Gap(TOPIC, GapReason.EXPIRED, 40, 50),
         Gap(TOPIC, GapReason.EXPIRED, 60, 100),
     ]
-    assert gaps(None, [], first=7, end=9) == [Gap(TOPIC, GapReason.EXPIRED, 0, 7)]
+    assert gaps(0, [], first=7, end=9) == [Gap(TOPIC, GapReason.EXPIRED, 0, 7)]
 
 
 def test_a_topic_made_anew_leaves_a_gap_whose_end_nobody_knows() -> None:
-    assert gaps((40, OTHER), [], first=0, end=9) == [Gap(OTHER, GapReason.RECREATED, 40, None)]
+    assert recreated({OTHER: 40, TOPIC: 9}, TOPIC) == [Gap(OTHER, GapReason.RECREATED, 40, None)]
 
 
 def test_a_log_that_ends_before_what_was_read_has_lost_records() -> None:
-    assert gaps((40, TOPIC), [], first=0, end=30) == [Gap(TOPIC, GapReason.TRUNCATED, 30, 40)]
+    assert gaps(40, [], first=0, end=30) == [Gap(TOPIC, GapReason.TRUNCATED, 30, 40)]
 
 
 def test_consumed_messages_fall_into_runs() -> None:
