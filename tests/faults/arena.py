@@ -39,7 +39,11 @@ BATCH_ROWS = 60
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How an arena is furnished. `launch` is what `python -m` runs as a sink."""
+    """How an arena is furnished.
+
+    `launch` is what `python -m` runs as a sink. `sql` is carried out in the database at the start, `healing_sql` before the last
+    sink runs.
+    """
 
     name: str
     seed: int
@@ -48,6 +52,8 @@ class Setting:
     batch_rows: int = BATCH_ROWS
     batch_age_ms: int = 100
     launch: tuple[str, ...] = LAUNCH
+    sql: tuple[str, ...] = ()
+    healing_sql: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,8 @@ class Arena:
         self.fleet.kill_all()
         for part in ("kafka", "warehouse"):
             self.stack.await_ready(part)
+        for statement in self.setting.healing_sql:
+            self.warehouse.command(statement)
         done = self.fleet.drain()
         assert eventually(lambda: self.proxy.held == 0, HELD_LIMIT_S), "the last late request has arrived"
         found = self.warehouse.found()
@@ -134,6 +142,8 @@ def arena(stack: LocalStack, setting: Setting, log: Path) -> Iterator[Arena]:
     provision(Installation.from_environment(variables))
     warehouse, ledger, random = Warehouse(variables), Ledger(), Random(setting.seed)
     warehouse.prepare()
+    for statement in setting.sql:
+        warehouse.command(statement)
     url = urlsplit(variables[WAREHOUSE_URL])
     strikes = Strikes()
     proxy = FaultProxy(url.hostname or "", url.port or 0, strikes)

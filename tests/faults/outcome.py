@@ -6,6 +6,9 @@ from typing import Any
 
 from tests.faults.verdict import Verdict
 
+Figures = Mapping[str, Any]
+"""What `as_json` gave, read again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -61,8 +64,8 @@ _HEAD = (
 )
 
 
-def report(outcomes: Iterable[Mapping[str, Any]], machine: str) -> str:
-    """docs/fault-report.md, from what `as_json` gave."""
+def report(outcomes: Iterable[Figures], proofs: Iterable[Figures], machine: str) -> str:
+    """docs/fault-report.md, from outcomes and proofs as JSON."""
     found = sorted(outcomes, key=lambda outcome: (outcome["scenario"], outcome["protocol"], outcome["seed"]))
     lines = [
         "# Fault report",
@@ -77,12 +80,24 @@ def report(outcomes: Iterable[Mapping[str, Any]], machine: str) -> str:
         "|" + "---|" * (_HEAD.count("|") - 1),
         *(_row(outcome) for outcome in found),
         "",
+        "## With one rule taken away",
+        "",
+        "| without | found | by scenario | seeds needed | what was wrong |",
+        "|---|---|---|---|---|",
+        *(_proof_row(proof) for proof in proofs),
+        "",
         *(line for outcome in found for line in _details(outcome)),
     ]
     return "\n".join(lines)
 
 
-def _row(outcome: Mapping[str, Any]) -> str:
+def _proof_row(proof: Figures) -> str:
+    wrong = ", ".join(f"{count} {name}" for name, count in proof["by"].items())
+    cells = (proof["without"], "yes" if proof["found"] else "**no**", proof["scenario"], proof["seeds"], wrong)
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _row(outcome: Figures) -> str:
     verdict = outcome["verdict"]
     cells = (
         outcome["scenario"],
@@ -102,7 +117,7 @@ def _row(outcome: Mapping[str, Any]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def _details(outcome: Mapping[str, Any]) -> list[str]:
+def _details(outcome: Figures) -> list[str]:
     struck = "; ".join(f"{label} {count}" for label, count in sorted(outcome["struck"].items()))
     missed = "; ".join(f"{label} {count}" for label, count in sorted(outcome["missed"].items()))
     return [
