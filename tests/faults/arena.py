@@ -21,6 +21,7 @@ from tests.faults.ledger import Ledger
 from tests.faults.plan import Effect, Fault
 from tests.faults.proxy import FaultProxy
 from tests.faults.records import Mix
+from tests.faults.second_opinion import Opinion, ask
 from tests.faults.stack import LocalStack
 from tests.faults.statements import Step
 from tests.faults.strikes import Strikes
@@ -62,6 +63,7 @@ class End:
 
     verdict: Verdict
     found: Found
+    opinion: Opinion
     drained: bool
     drain_said: str
 
@@ -126,7 +128,7 @@ class Arena:
         done = self.fleet.drain()
         assert eventually(lambda: self.proxy.held == 0, HELD_LIMIT_S), "the last late request has arrived"
         found = self.warehouse.found()
-        return End(judge(self.ledger, found), found, done.returncode == 0, done.stderr[-2000:])
+        return End(judge(self.ledger, found), found, ask(self.variables), done.returncode == 0, done.stderr[-2000:])
 
     def longest_pause_s(self, since_s: float, until_s: float) -> float:
         """The longest time without an insert that went well."""

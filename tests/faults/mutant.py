@@ -24,10 +24,14 @@ from stream_processors.warehouse.tenure import Tenure
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`scenario` is where the harness is to find it; `sql` breaks the tables of the installation."""
+    """`scenario` is where the harness is to find it, `by` the counts of the verdict that can only be its doing.
+
+    `sql` breaks the tables of the installation.
+    """
 
     without: str
     scenario: str
+    by: tuple[str, ...]
     patch: Callable[[], None] | None = None
     sql: tuple[str, ...] = ()
 
@@ -92,15 +96,18 @@ _UNGUARDED = tuple(
     f"ALTER TABLE {table} MODIFY COLUMN _framed UInt8 DEFAULT 0" for table in ("interactions", "recommendations", "dead_letters")
 )
 
+_COPIES = ("duplicated", "letters_duplicated")
+_LOSSES = ("lost", "letters_lost")
+
 MUTANTS: Mapping[str, Mutant] = MappingProxyType(
     {
-        "fence": Mutant("the fence", "late-posts", _no_fence),
-        "drain": Mutant("the drain", "slow-warehouse", _no_drain),
-        "reconciliation": Mutant("the reconciliation", "kill", _no_reconciliation),
-        "guard": Mutant("the guard", "poison", sql=_UNGUARDED),
-        "topic-id": Mutant("the topic's id", "recreated", _no_topic_id),
-        "commit-first": Mutant("the rule that commits come after inserts", "kill", _commit_first),
-        "resend": Mutant("the ban on resending", "warehouse", _resend),
+        "fence": Mutant("the fence", "late-posts", _COPIES, _no_fence),
+        "drain": Mutant("the drain", "slow-warehouse", _COPIES, _no_drain),
+        "reconciliation": Mutant("the reconciliation", "kill", _COPIES, _no_reconciliation),
+        "guard": Mutant("the guard", "poison", (*_LOSSES, "strange"), sql=_UNGUARDED),
+        "topic-id": Mutant("the topic's id", "recreated", (*_LOSSES, "strange"), _no_topic_id),
+        "commit-first": Mutant("the rule that commits come after inserts", "kill", _LOSSES, _commit_first),
+        "resend": Mutant("the ban on resending", "warehouse", _COPIES, _resend),
     }
 )
 

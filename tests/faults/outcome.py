@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from tests.faults.second_opinion import Opinion
 from tests.faults.verdict import Verdict
 
 Figures = Mapping[str, Any]
@@ -26,6 +27,7 @@ class Outcome:
     dead_letters: int
     gaps: int
     verdict: Verdict
+    opinion: Opinion
     second_line: bool
     """Whether copies in base tables were provoked: then FINAL is what counts."""
     finished: bool
@@ -39,28 +41,50 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        in_time = self.pause_limit_s is None or self.longest_pause_s <= self.pause_limit_s
-        judged = replace(self.verdict, duplicated=0, letters_duplicated=0) if self.second_line else self.verdict
-        return self.finished and in_time and judged.flawless
+        return self.finished and self.in_time and self.auditor_agrees and self._judged.flawless
+
+    @property
+    def in_time(self) -> bool:
+        return self.pause_limit_s is None or self.longest_pause_s <= self.pause_limit_s
+
+    @property
+    def auditor_agrees(self) -> bool:
+        """On whether all is in, and on whether anything is in twice."""
+        verdict = self.verdict
+        complete = not (verdict.lost or verdict.letters_lost or verdict.unrecorded)
+        single = not (verdict.duplicated or verdict.letters_duplicated)
+        return (self.opinion.complete, self.opinion.single) == (complete, single)
+
+    @property
+    def _judged(self) -> Verdict:
+        """Copies in base tables do not count where they were provoked."""
+        return replace(self.verdict, duplicated=0, letters_duplicated=0) if self.second_line else self.verdict
 
     def as_json(self) -> dict[str, Any]:
-        return {"passed": self.passed, **asdict(self)}
+        return {"passed": self.passed, "auditor_agrees": self.auditor_agrees, **asdict(self)}
 
     def __str__(self) -> str:
         verdict = self.verdict
-        faults = f"{sum(self.struck.values())} faults ({sum(self.missed.values())} missed)"
-        return (
-            f"{'ok  ' if self.passed else 'FAIL'} {self.scenario} ({self.protocol}, seed {self.seed}): "
-            f"{faults}, {self.records} records, {self.rows} rows, {self.dead_letters} dead letters, "
-            f"{verdict.lost + verdict.letters_lost} lost, {verdict.duplicated + verdict.letters_duplicated} twice, "
-            f"{verdict.view_duplicated} twice in views, {verdict.unrecorded} unrecorded, "
-            f"longest pause {self.longest_pause_s:.1f} s, {self.seconds:.0f} s"
+        words = (
+            f"{sum(self.struck.values())} faults ({sum(self.missed.values())} missed)",
+            f"{self.records} records",
+            f"{self.rows} rows",
+            f"{self.dead_letters} dead letters",
+            f"{verdict.lost + verdict.letters_lost} lost",
+            f"{verdict.duplicated + verdict.letters_duplicated} twice",
+            f"{verdict.view_duplicated} twice in views",
+            f"{verdict.unrecorded} unrecorded",
+            f"auditor {'agrees' if self.auditor_agrees else f'DISAGREES ({self.opinion})'}",
+            f"longest pause {self.longest_pause_s:.1f} s",
+            f"{self.seconds:.0f} s",
         )
+        end = "ok  " if self.passed else "FAIL"
+        return f"{end} {self.scenario} ({self.protocol}, seed {self.seed}): {', '.join(words)}"
 
 
 _HEAD = (
     "| scenario | protocol | seed | faults | records | rows | dead letters | lost | twice in base | twice in views | gaps |"
-    " longest pause | passed |"
+    " auditor agrees | longest pause | passed |"
 )
 
 
@@ -111,6 +135,7 @@ def _row(outcome: Figures) -> str:
         verdict["duplicated"] + verdict["letters_duplicated"],
         verdict["view_duplicated"],
         outcome["gaps"],
+        "yes" if outcome["auditor_agrees"] else "**no**",
         f"{outcome['longest_pause_s']:.1f} s",
         "yes" if outcome["passed"] else "**no**",
     )

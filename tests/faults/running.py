@@ -76,6 +76,7 @@ def _outcome(fought: Arena, scenario: Scenario, broken: str, again: str) -> Outc
         dead_letters=len(end.found.letters),
         gaps=len(end.found.gaps),
         verdict=end.verdict,
+        opinion=end.opinion,
         second_line=scenario.second_line,
         finished=end.drained and not broken,
         trouble=broken + ("" if end.drained else end.drain_said),
