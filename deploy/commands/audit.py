@@ -40,7 +40,7 @@ def audit(*, as_machine: bool, interval_s: int | None, topics: tuple[str, ...]) 
     """Say whether all that Kafka held is in the warehouse once, and what is missing from whom.
 
     Exits with 1 where records are missing, stand twice, are gone without a record of it, are row and dead letter at once, or lie
-    past the log's end; and where producers numbered events that never came and nothing explains. Exits with 0 where records
+    past the log's end; and where closed or live producers numbered events that never came. Exits with 0 where records
     are only pending, where offsets are holes (markers, aborted, compacted), and where losses were told: recorded gaps, dead
     letters, drops in checkpoints, producers that fell silent (unknown). With --watch: as the last audit said.
     """

@@ -11,9 +11,10 @@ come (`next_seq`) and how many it has lost, by reason. They say how many are los
 
 A stream is read only as far as its topic is settled: of what was in Kafka then everything is in the warehouse. Not proven: a
 delivery that failed for its producer and succeeded in Kafka is counted as dropped and is in, and can hide one other loss; the
-tail of a producer that fell silent without closing is `unknown`, and nobody can say how long it was; a number in a dead letter
-cannot be read, so of a topic only as many missing numbers are `unexplained` as exceed its dead letters and recorded gaps. A
-number that arrives after the patience heals the verdict with the next audit.
+tail of a producer that fell silent without closing is `unknown`, and nobody can say how long it was (what it lacks before its
+end is counted, and is no verdict: it was on its way when the process died); a number in a dead letter cannot be read, so of a
+topic only as many missing numbers are `unexplained` as exceed its dead letters and recorded gaps. A number that arrives after the
+patience heals the verdict with the next audit.
 """
 
 from collections import Counter
@@ -34,9 +35,9 @@ class State(StrEnum):
     LIVE = "live"
     """Not closed, heard of lately, nothing missing."""
     UNKNOWN = "unknown"
-    """Never closed and silent: what it emitted last may be lost, and only it knew."""
+    """Never closed and silent: what it had queued or on its way died with it, and only it knew how much that was."""
     MISSING = "missing"
-    """Numbers are missing, whatever else it is."""
+    """Closed or live, and numbers are missing: it went on, and they did not come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,8 @@ class TopicReport:
     topic: str
     streams: Mapping[State, int]
     missing: int
+    unknown: int
+    """Numbers that producers lack which fell silent without closing."""
     unexplained: int
     """Of the missing, so many at least have no excuse."""
     awaited: int
@@ -176,11 +179,13 @@ def judge_topic(topic: str, reports: Sequence[StreamReport], excuses: Excuses, s
     for report in reports:
         dropped.update(report.dropped)
     states = Counter(report.state for report in reports)
-    unshadowed = sum(report.missing for report in reports if report.began_ms > excuses.endless_ms)
+    lacking = [report for report in reports if report.state is State.MISSING]
+    unshadowed = sum(report.missing for report in lacking if report.began_ms > excuses.endless_ms)
     return TopicReport(
         topic=topic,
         streams={state: states[state] for state in State},
-        missing=sum(report.missing for report in reports),
+        missing=sum(report.missing for report in lacking),
+        unknown=sum(report.missing for report in reports if report.state is State.UNKNOWN),
         unexplained=max(0, unshadowed - excuses.unreadable),
         awaited=sum(report.awaited for report in reports),
         dropped=dict(dropped),
@@ -203,8 +208,8 @@ def _due_absent(stream: Stream, next_seq: int, *, all_due: bool) -> int:
 
 
 def _state(missing: int, *, closed: bool, silent: bool) -> State:
-    if missing:
-        return State.MISSING
     if silent:
         return State.UNKNOWN
+    if missing:
+        return State.MISSING
     return State.COMPLETE if closed else State.LIVE

@@ -48,6 +48,7 @@ class AuditMetrics:
                 self._streams.labels(topic.topic, state).set(streams)
             events = {
                 "missing": topic.missing,
+                "unknown": topic.unknown,
                 "unexplained": topic.unexplained,
                 "awaited": topic.awaited,
                 "dropped": sum(topic.dropped.values()),

@@ -2,15 +2,16 @@
 
 Every offset below the highest that anybody knows of is present (a row, a dead letter) or absent. The absent ones are:
 
+- `recorded`: `ingest_gaps` says that they will never be here, and why. A loss that somebody has been told of.
 - `pending`: at or past the group's committed offset, and below the log's end. Nobody has claimed them yet.
 - `missing`: claimed, and Kafka still shows a record there. A loss that can be mended: the record is there.
 - `holes`: claimed, and Kafka shows no record there: a transaction's marker, an aborted record, one that compaction took. No loss.
-- `recorded`: Kafka no longer holds them, and `ingest_gaps` says why. A loss that somebody has been told of.
 - `unclaimed`: Kafka no longer holds them, and they are older than all that the warehouse has ever known of the partition.
 - `unaccounted`: Kafka no longer holds them, nobody recorded that, and nobody can say any more whether records were there.
 
-What is not proven: that a hole never was a record (compaction may have taken what the warehouse had lost before), and that no
-copy was ever there (ReplacingMergeTree's merges heal copies in time; those that are left are counted).
+What is not proven: that a hole never was a record (compaction may have taken what the warehouse had lost before); that no copy
+was ever there (ReplacingMergeTree's merges heal copies in time; those that are left are counted); that a row is the record at its
+coordinates (only coordinates are compared, so a log that was cut and grew again looks whole).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -149,9 +150,9 @@ class Evidence:
 
     @property
     def recorded(self) -> tuple[Span, ...]:
-        """What `gaps` say is lost, up to `top`."""
-        ranges = (Span(gap.first, self.top if gap.end is None else gap.end) for gap in self.gaps)
-        return tuple(joined(sorted(ranges)))
+        """What `gaps` say is lost. One without an end reaches as far as Kafka can no longer be asked."""
+        reach = self.log.start if self.log else self.top
+        return tuple(joined(sorted(Span(gap.first, reach if gap.end is None else gap.end) for gap in self.gaps)))
 
     @property
     def first_known(self) -> int:
@@ -227,30 +228,32 @@ def _runs(blocks: Iterable[Block]) -> Iterator[list[Block]]:
 
 
 def _sorted_out(span: Span, evidence: Evidence, next_record: NextRecord) -> Iterator[tuple[Absence, Span]]:
-    log = evidence.log
-    if log is None:
-        yield from _unheld(span, evidence, evidence.first_known)
-        return
-    claimed_end = max(log.start, min(log.committed or 0, log.end))
+    for part, is_recorded in parted(span, evidence.recorded):
+        if is_recorded:
+            yield Absence.RECORDED, part
+        elif evidence.log is None:
+            yield from _unheld(part, evidence.first_known)
+        else:
+            yield from _held(part, evidence.log, evidence.first_known, next_record)
+
+
+def _held(span: Span, log: Log, first_known: int, next_record: NextRecord) -> Iterator[tuple[Absence, Span]]:
+    claimed_end = max(log.start, log.committed or 0)
     for part in cut([span], (log.start, claimed_end, log.end)):
         if part.first < log.start:
-            yield from _unheld(part, evidence, evidence.first_known)
+            yield from _unheld(part, first_known)
         elif part.first >= log.end:
-            yield from _unheld(part, evidence, 0)
+            yield Absence.UNACCOUNTED, part
         elif part.first >= claimed_end:
             yield Absence.PENDING, part
         else:
             yield from _sifted(part, next_record)
 
 
-def _unheld(span: Span, evidence: Evidence, claimed_from: int) -> Iterator[tuple[Absence, Span]]:
-    """Kafka cannot be asked any more: what is on record counts."""
-    for part, is_recorded in parted(span, evidence.recorded):
-        for piece in cut([part], (claimed_from,)):
-            if is_recorded:
-                yield Absence.RECORDED, piece
-            else:
-                yield (Absence.UNCLAIMED if piece.first < claimed_from else Absence.UNACCOUNTED), piece
+def _unheld(span: Span, first_known: int) -> Iterator[tuple[Absence, Span]]:
+    """Kafka cannot be asked any more."""
+    for part in cut([span], (first_known,)):
+        yield (Absence.UNCLAIMED if part.first < first_known else Absence.UNACCOUNTED), part
 
 
 def _sifted(span: Span, next_record: NextRecord) -> Iterator[tuple[Absence, Span]]:

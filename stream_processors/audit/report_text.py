@@ -57,7 +57,7 @@ def _wrong_topic(topic: TopicReport, report: Report) -> Iterator[str]:
 
 
 def _missing(stream: StreamReport) -> str:
-    life = "closed" if stream.closed else f"last heard of {_time(stream.heard_ms * 1000)}" if stream.silent else "live"
+    life = "closed" if stream.closed else "live"
     absent = ", ".join(map(str, stream.absent)) or "–"
     return f"producer {stream.producer_id} ({life}): {stream.missing:,} of {stream.next_seq:,}; absent: {absent}"
 
@@ -76,8 +76,8 @@ def _noted_topic(topic: TopicReport) -> Iterator[str]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(topic.dropped.items()))
         yield f"lost, told   {topic.topic}: dropped by producers: {reasons}"
     if topic.streams[State.UNKNOWN]:
-        silent = topic.streams[State.UNKNOWN]
-        yield f"unknown      {topic.topic}: {silent:,} producers fell silent and never closed: nobody knows their tails"
+        lost = f"{topic.unknown:,} numbers are missing before their ends, and nobody knows their tails"
+        yield f"unknown      {topic.topic}: {topic.streams[State.UNKNOWN]:,} producers fell silent and never closed: {lost}"
 
 
 def _totals(report: Report) -> Iterator[str]:

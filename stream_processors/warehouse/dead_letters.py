@@ -37,7 +37,7 @@ def reject(message: Message, schema_id: int, reason: str, error: str) -> Rejecti
     return Rejection(message.offset(), message.timestamp()[1], noted_id, letter)
 
 
-def search(messages: Sequence[Message], writer: Writer, engine_says: Trial, *, thorough: bool = True) -> list[Rejection]:
+def search(messages: Sequence[Message], writer: Writer, engine_says: Trial, *, thorough: bool) -> list[Rejection]:
     """Records of one group that cannot be taken: with `thorough` the engine is asked about what reads well.
 
     It is asked TRIALS_MAX times at most. What was not found by then is refused with its batch, and looked for again.

@@ -7,7 +7,7 @@ for again with the next batch.
 import json
 from dataclasses import dataclass
 
-from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 from schemas.contracts import AvroSchema
 from schemas.envelope import FIELD
@@ -65,6 +65,18 @@ class WriterSchemas:
             writer = None if text is None else _parse(schema_id, text)
             self._writers[schema_id] = writer
         return writer
+
+    def id_of(self, subject: str, schema: str) -> int | None:
+        """The id under which `subject` has this very schema, None where it has not. Raises RegistryTrouble."""
+        try:
+            found: int | None = self._client.lookup_schema(subject, Schema(schema, "AVRO")).schema_id
+        except SchemaRegistryError as error:
+            if error.http_status_code == _NOT_FOUND:
+                return None
+            raise RegistryTrouble(f"the registry answered {error}") from error
+        except Exception as error:  # whatever the client's HTTP library raises when there is no answer
+            raise RegistryTrouble(f"the registry gave no answer: {error}") from error
+        return found
 
     def close(self) -> None:
         self._client.close()

@@ -21,6 +21,7 @@ from tests.faults.ledger import Ledger
 from tests.faults.plan import Effect, Fault
 from tests.faults.proxy import FaultProxy
 from tests.faults.records import Mix
+from tests.faults.second_opinion import Opinion, ask
 from tests.faults.stack import LocalStack
 from tests.faults.statements import Step
 from tests.faults.strikes import Strikes
@@ -39,7 +40,11 @@ BATCH_ROWS = 60
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How an arena is furnished. `launch` is what `python -m` runs as a sink."""
+    """How an arena is furnished.
+
+    `launch` is what `python -m` runs as a sink. `sql` is carried out in the database at the start, `healing_sql` before the last
+    sink runs.
+    """
 
     name: str
     seed: int
@@ -48,6 +53,8 @@ class Setting:
     batch_rows: int = BATCH_ROWS
     batch_age_ms: int = 100
     launch: tuple[str, ...] = LAUNCH
+    sql: tuple[str, ...] = ()
+    healing_sql: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ class End:
 
     verdict: Verdict
     found: Found
+    opinion: Opinion
     drained: bool
     drain_said: str
 
@@ -115,10 +123,12 @@ class Arena:
         self.fleet.kill_all()
         for part in ("kafka", "warehouse"):
             self.stack.await_ready(part)
+        for statement in self.setting.healing_sql:
+            self.warehouse.command(statement)
         done = self.fleet.drain()
         assert eventually(lambda: self.proxy.held == 0, HELD_LIMIT_S), "the last late request has arrived"
         found = self.warehouse.found()
-        return End(judge(self.ledger, found), found, done.returncode == 0, done.stderr[-2000:])
+        return End(judge(self.ledger, found), found, ask(self.variables), done.returncode == 0, done.stderr[-2000:])
 
     def longest_pause_s(self, since_s: float, until_s: float) -> float:
         """The longest time without an insert that went well."""
@@ -134,6 +144,8 @@ def arena(stack: LocalStack, setting: Setting, log: Path) -> Iterator[Arena]:
     provision(Installation.from_environment(variables))
     warehouse, ledger, random = Warehouse(variables), Ledger(), Random(setting.seed)
     warehouse.prepare()
+    for statement in setting.sql:
+        warehouse.command(statement)
     url = urlsplit(variables[WAREHOUSE_URL])
     strikes = Strikes()
     proxy = FaultProxy(url.hostname or "", url.port or 0, strikes)

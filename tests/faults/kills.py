@@ -5,6 +5,7 @@ from random import Random
 from tests.faults.arena import Arena
 from tests.faults.group_offsets import tamper
 from tests.faults.plan import Effect, Fault, FaultClass, Moment, Shape, draw_faults
+from tests.faults.poison import MISFRAMED
 from tests.faults.records import Mix
 from tests.faults.scenario import Extent, Plan, Scenario
 from tests.faults.statements import Step
@@ -12,10 +13,11 @@ from tests.faults.statements import Step
 SINKS = 2
 RECORDS_PER_POINT = 400
 TAMPER_EVERY = 3
+LATE = "before a POST that arrives late"
 REBALANCE = "during a rebalance"
 
 _AFTER = (Moment.APPLIED, Moment.ANSWERED)
-_MIX = Mix(poison=0.01, kinds=("bad magic", "empty"), duplicates=0.05, newer_schema=0.5)
+_MIX = Mix(poison=0.01, kinds=MISFRAMED, duplicates=0.05, newer_schema=0.5)
 
 
 def _shapes(moments: tuple[Moment, ...], *steps: Step) -> tuple[Shape, ...]:
@@ -31,7 +33,7 @@ def _classes(effect: Effect) -> list[FaultClass]:
         FaultClass("in the drain", effect, _shapes(everywhere, Step.DRAIN), 4),
         FaultClass("in the reconciliation", effect, _shapes(everywhere, Step.RECONCILE, Step.READ_LETTERS), 4),
         FaultClass("mid-POST", effect, ((Step.INSERT, Moment.MIDWAY),), 6),
-        FaultClass("before a POST that arrives late", effect, ((Step.INSERT, Moment.BEFORE),), 6, (0.1, 4.0)),
+        FaultClass(LATE, effect, ((Step.INSERT, Moment.BEFORE), (Step.INSERT, Moment.LATE)), 6, (0.1, 4.0)),
         FaultClass("after an insert, before its commit", effect, _shapes(_AFTER, Step.INSERT), 6),
         FaultClass("between the inserts of one batch", effect, _shapes(_AFTER, Step.INSERT_LETTERS), 4),
         FaultClass(REBALANCE, effect, _shapes((Moment.ANSWERED,), Step.FENCE, Step.DRAIN, Step.INSERT), 5),
@@ -44,6 +46,11 @@ def _plan(random: Random, extent: Extent) -> Plan:
 
 def _plan_with_warehouse(random: Random, extent: Extent) -> Plan:
     return draw_faults(random, _classes(Effect.KILL_BOTH), extent.points)
+
+
+def _late_plan(random: Random, extent: Extent) -> Plan:
+    late = FaultClass(LATE, Effect.KILL_SINK, _shapes((Moment.LATE,), Step.INSERT, Step.INSERT_LETTERS), 6)
+    return draw_faults(random, [late], extent.points)
 
 
 def _run(arena: Arena, plan: Plan, _extent: Extent) -> None:
@@ -82,5 +89,13 @@ KILL_BOTH = Scenario(
     plan=_plan_with_warehouse,
     run=_run_with_tampering,
     points=18,
+    mix=_MIX,
+)
+LATE_POSTS = Scenario(
+    name="late-posts",
+    shows="Inserts that arrive when their sender is dead and its successor has inserted",
+    plan=_late_plan,
+    run=_run,
+    points=8,
     mix=_MIX,
 )

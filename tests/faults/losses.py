@@ -10,6 +10,7 @@ from deploy.settings import Installation
 from schemas.errors import PartUnreachable
 from schemas.topics import INTERACTIONS, SHARED_PARTITIONS, topic_name
 from tests.faults.arena import Arena
+from tests.faults.poison import MISFRAMED
 from tests.faults.records import Mix
 from tests.faults.scenario import Extent, Plan, Scenario
 from tests.waiting import eventually
@@ -20,7 +21,7 @@ ANSWER_TIMEOUT_S = 30
 MADE_ANEW_LIMIT_S = 60
 EVERYTHING = 1 << 62
 
-_MIX = Mix(poison=0.005, kinds=("bad magic", "empty"), recommendations=0.1)
+_MIX = Mix(poison=0.005, kinds=MISFRAMED, recommendations=0.1)
 
 
 def _no_plan(_random: Random, _extent: Extent) -> Plan:

@@ -6,6 +6,7 @@ from random import Random
 
 from tests.faults.arena import Arena
 from tests.faults.plan import Effect, FaultClass, Moment, draw_faults
+from tests.faults.poison import MISFRAMED
 from tests.faults.records import Mix
 from tests.faults.scenario import Extent, Plan, Scenario
 from tests.faults.statements import Step
@@ -20,7 +21,7 @@ RECORDS_PER_POINT = 400
 SLEEP_S = 4.0
 """More than twice a session."""
 
-_MIX = Mix(poison=0.003, kinds=("bad magic", "empty"), duplicates=0.05)
+_MIX = Mix(poison=0.003, kinds=MISFRAMED, duplicates=0.05)
 _SLEEPS = [
     FaultClass("asleep with its insert unsent", Effect.STOP_SINK, ((Step.INSERT, Moment.BEFORE),), 6, (SLEEP_S + 1, SLEEP_S + 3)),
     FaultClass("asleep after its reconciliation", Effect.STOP_SINK, ((Step.READ_LETTERS, Moment.ANSWERED),), 4),
@@ -62,9 +63,14 @@ def _sleeper_plan(random: Random, extent: Extent) -> Plan:
 
 
 def _run_sleepers(arena: Arena, plan: Plan, _extent: Extent) -> None:
-    """Each sleeps past its session, while others take over; then it wakes and goes on where it was."""
+    """Each sleeps past its session, while others take over; then it wakes and goes on where it was.
+
+    One is killed before, so that there is somebody who takes over and can fall asleep at that.
+    """
     for fault in plan:
         arena.traffic.send(RECORDS_PER_POINT)
+        if members := arena.fleet.alive:
+            arena.fleet.kill(arena.random.choice(members).name)
         name = arena.meet(fault, SLEEPER_SINKS)
         with arena.traffic.trickling(STORM_RECORDS_PER_S):
             threading.Event().wait(SLEEP_S)

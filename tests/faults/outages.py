@@ -4,7 +4,9 @@ import threading
 from random import Random
 
 from tests.faults.arena import Arena
+from tests.faults.inspection import ROW_TABLES
 from tests.faults.plan import Effect, FaultClass, Moment, draw_faults
+from tests.faults.poison import MISFRAMED
 from tests.faults.records import Mix
 from tests.faults.scenario import Extent, Plan, Scenario
 from tests.faults.statements import Step
@@ -18,7 +20,7 @@ STRIKE_LIMIT_S = 60.0
 """A partition that has failed a few times in a row pauses between its tries."""
 KAFKA_HANG_S = 5.0
 
-_MIX = Mix(poison=0.005, kinds=("bad magic", "empty"), duplicates=0.05, newer_schema=0.3)
+_MIX = Mix(poison=0.005, kinds=MISFRAMED, duplicates=0.05, newer_schema=0.3)
 _INSERTS = (Step.INSERT, Step.INSERT_LETTERS)
 _ANY_INSERT = tuple((step, moment) for step in _INSERTS for moment in (Moment.BEFORE, Moment.MIDWAY, Moment.APPLIED))
 _WHOLE = tuple((step, moment) for step in (*_INSERTS, Step.FENCE) for moment in (Moment.BEFORE, Moment.APPLIED))
@@ -33,6 +35,9 @@ _WAREHOUSE = [
     FaultClass("connection dropped in the middle of a body", Effect.DROP, ((Step.INSERT, Moment.MIDWAY),), 6),
     FaultClass("disk full (answered by the proxy)", Effect.NO_SPACE, _BEFORE, 6),
 ]
+_SLOW = [FaultClass("connection dropped while the insert runs", Effect.DROP, ((Step.INSERT, Moment.RUNNING),), 4)]
+_SLOWED = tuple(f"ALTER TABLE {table} ADD CONSTRAINT slow CHECK sleepEachRow(0.02) = 0" for table in ROW_TABLES)
+"""Constraints are checked after the fence and before the rows are there: 60 rows linger between the two for 1.2 s."""
 _REPEATS = [FaultClass("request sent twice", Effect.REPEAT, tuple((step, Moment.BEFORE) for step in (*_INSERTS, Step.FENCE)), 6)]
 
 
@@ -44,25 +49,25 @@ def _warehouse_plan(random: Random, extent: Extent) -> Plan:
 
 
 def _run_warehouse(arena: Arena, plan: Plan, extent: Extent) -> None:
-    _meet_all(arena, plan)
+    _meet_all(arena, plan, extent)
     with arena.traffic.trickling(RECORDS_PER_S), arena.stack.stopped("warehouse"):
         _endure(extent.outage_s)
     arena.struck[f"warehouse stopped for {extent.outage_s:.0f} s"] += 1
 
 
-def _meet_all(arena: Arena, plan: Plan) -> None:
+def _meet_all(arena: Arena, plan: Plan, _extent: Extent) -> None:
     for fault in plan:
         arena.traffic.send(RECORDS_PER_POINT)
         arena.meet(fault, SINKS, STRIKE_LIMIT_S)
         arena.stack.await_ready("warehouse")
 
 
+def _slow_plan(random: Random, extent: Extent) -> Plan:
+    return draw_faults(random, _SLOW, extent.points)
+
+
 def _repeat_plan(random: Random, extent: Extent) -> Plan:
     return draw_faults(random, _REPEATS, extent.points)
-
-
-def _run_repeats(arena: Arena, plan: Plan, _extent: Extent) -> None:
-    _meet_all(arena, plan)
 
 
 def _no_plan(_random: Random, _extent: Extent) -> Plan:
@@ -100,11 +105,21 @@ WAREHOUSE = Scenario(
     outage_s=60.0,
     mix=_MIX,
 )
+SLOW = Scenario(
+    name="slow-warehouse",
+    shows="Inserts that have passed the fence and linger, while whoever sent them has lost the connection and begins anew",
+    plan=_slow_plan,
+    run=_meet_all,
+    points=8,
+    mix=_MIX,
+    sql=_SLOWED,
+    healing_sql=tuple(f"ALTER TABLE {table} DROP CONSTRAINT slow" for table in ROW_TABLES),
+)
 REPEAT = Scenario(
     name="repeat",
     shows="A proxy that sends requests twice: the one case in which the tables' second line is meant to heal",
     plan=_repeat_plan,
-    run=_run_repeats,
+    run=_meet_all,
     points=8,
     mix=_MIX,
     second_line=True,

@@ -4,7 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from tests.faults.second_opinion import Opinion
 from tests.faults.verdict import Verdict
+
+Figures = Mapping[str, Any]
+"""What `as_json` gave, read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Outcome:
     dead_letters: int
     gaps: int
     verdict: Verdict
+    opinion: Opinion
     second_line: bool
     """Whether copies in base tables were provoked: then FINAL is what counts."""
     finished: bool
@@ -36,33 +41,55 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        in_time = self.pause_limit_s is None or self.longest_pause_s <= self.pause_limit_s
-        judged = replace(self.verdict, duplicated=0, letters_duplicated=0) if self.second_line else self.verdict
-        return self.finished and in_time and judged.flawless
+        return self.finished and self.in_time and self.auditor_agrees and self._judged.flawless
+
+    @property
+    def in_time(self) -> bool:
+        return self.pause_limit_s is None or self.longest_pause_s <= self.pause_limit_s
+
+    @property
+    def auditor_agrees(self) -> bool:
+        """On whether all is in, and on whether anything is in twice."""
+        verdict = self.verdict
+        complete = not (verdict.lost or verdict.letters_lost or verdict.unrecorded)
+        single = not (verdict.duplicated or verdict.letters_duplicated)
+        return (self.opinion.complete, self.opinion.single) == (complete, single)
+
+    @property
+    def _judged(self) -> Verdict:
+        """Copies in base tables do not count where they were provoked."""
+        return replace(self.verdict, duplicated=0, letters_duplicated=0) if self.second_line else self.verdict
 
     def as_json(self) -> dict[str, Any]:
-        return {"passed": self.passed, **asdict(self)}
+        return {"passed": self.passed, "auditor_agrees": self.auditor_agrees, **asdict(self)}
 
     def __str__(self) -> str:
         verdict = self.verdict
-        faults = f"{sum(self.struck.values())} faults ({sum(self.missed.values())} missed)"
-        return (
-            f"{'ok  ' if self.passed else 'FAIL'} {self.scenario} ({self.protocol}, seed {self.seed}): "
-            f"{faults}, {self.records} records, {self.rows} rows, {self.dead_letters} dead letters, "
-            f"{verdict.lost + verdict.letters_lost} lost, {verdict.duplicated + verdict.letters_duplicated} twice, "
-            f"{verdict.view_duplicated} twice in views, {verdict.unrecorded} unrecorded, "
-            f"longest pause {self.longest_pause_s:.1f} s, {self.seconds:.0f} s"
+        words = (
+            f"{sum(self.struck.values())} faults ({sum(self.missed.values())} missed)",
+            f"{self.records} records",
+            f"{self.rows} rows",
+            f"{self.dead_letters} dead letters",
+            f"{verdict.lost + verdict.letters_lost} lost",
+            f"{verdict.duplicated + verdict.letters_duplicated} twice",
+            f"{verdict.view_duplicated} twice in views",
+            f"{verdict.unrecorded} unrecorded",
+            f"auditor {'agrees' if self.auditor_agrees else f'DISAGREES ({self.opinion})'}",
+            f"longest pause {self.longest_pause_s:.1f} s",
+            f"{self.seconds:.0f} s",
         )
+        end = "ok  " if self.passed else "FAIL"
+        return f"{end} {self.scenario} ({self.protocol}, seed {self.seed}): {', '.join(words)}"
 
 
 _HEAD = (
     "| scenario | protocol | seed | faults | records | rows | dead letters | lost | twice in base | twice in views | gaps |"
-    " longest pause | passed |"
+    " auditor agrees | longest pause | passed |"
 )
 
 
-def report(outcomes: Iterable[Mapping[str, Any]], machine: str) -> str:
-    """docs/fault-report.md, from what `as_json` gave."""
+def report(outcomes: Iterable[Figures], proofs: Iterable[Figures], machine: str) -> str:
+    """docs/fault-report.md, from outcomes and proofs as JSON."""
     found = sorted(outcomes, key=lambda outcome: (outcome["scenario"], outcome["protocol"], outcome["seed"]))
     lines = [
         "# Fault report",
@@ -77,12 +104,24 @@ def report(outcomes: Iterable[Mapping[str, Any]], machine: str) -> str:
         "|" + "---|" * (_HEAD.count("|") - 1),
         *(_row(outcome) for outcome in found),
         "",
+        "## With one rule taken away",
+        "",
+        "| without | found | by scenario | seeds needed | what was wrong |",
+        "|---|---|---|---|---|",
+        *(_proof_row(proof) for proof in proofs),
+        "",
         *(line for outcome in found for line in _details(outcome)),
     ]
     return "\n".join(lines)
 
 
-def _row(outcome: Mapping[str, Any]) -> str:
+def _proof_row(proof: Figures) -> str:
+    wrong = ", ".join(f"{count} {name}" for name, count in proof["by"].items())
+    cells = (proof["without"], "yes" if proof["found"] else "**no**", proof["scenario"], proof["seeds"], wrong)
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _row(outcome: Figures) -> str:
     verdict = outcome["verdict"]
     cells = (
         outcome["scenario"],
@@ -96,13 +135,14 @@ def _row(outcome: Mapping[str, Any]) -> str:
         verdict["duplicated"] + verdict["letters_duplicated"],
         verdict["view_duplicated"],
         outcome["gaps"],
+        "yes" if outcome["auditor_agrees"] else "**no**",
         f"{outcome['longest_pause_s']:.1f} s",
         "yes" if outcome["passed"] else "**no**",
     )
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def _details(outcome: Mapping[str, Any]) -> list[str]:
+def _details(outcome: Figures) -> list[str]:
     struck = "; ".join(f"{label} {count}" for label, count in sorted(outcome["struck"].items()))
     missed = "; ".join(f"{label} {count}" for label, count in sorted(outcome["missed"].items()))
     return [

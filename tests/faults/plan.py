@@ -15,7 +15,9 @@ class Moment(StrEnum):
     """Where in the life of a request a fault strikes."""
 
     BEFORE = "before it is forwarded"
+    LATE = "before it is forwarded, which happens when its successor has inserted"
     MIDWAY = "in the middle of its body"
+    RUNNING = "when it is forwarded whole and has no answer yet"
     APPLIED = "after the warehouse answered, before the sink hears it"
     ANSWERED = "after the sink has the answer"
 

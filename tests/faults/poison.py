@@ -52,5 +52,13 @@ POISON: Mapping[str, Spoil] = MappingProxyType(
         "wrong type": _wrong_type,
     }
 )
+PAIR = "wrong lengths in a row"
+"""Not a kind of one record: one of each of PAIRED, one right after the other in their partition."""
+PAIRED: Mapping[str, Spoil] = MappingProxyType(
+    {
+        "one byte short": lambda value, _stranger, _random: value[:-1],
+        "one byte before": lambda value, _stranger, _random: value[:HEADER_BYTES] + b"\x00" + value[HEADER_BYTES:],
+    }
+)
 MISFRAMED = ("bad magic", "empty")
 """Kinds that a sink knows without asking anybody: dead letters and rows of their batch are two inserts, one after the other."""

@@ -19,8 +19,12 @@ from urllib.parse import parse_qs, urlsplit
 from tests.faults.plan import Effect, Fault, Moment
 from tests.faults.statements import Step, step_of
 from tests.faults.strikes import Armed, Strikes
+from tests.waiting import eventually
 
 ANSWER_TIMEOUT_S = 180.0
+SUCCESSOR_LIMIT_S = 20.0
+SUCCESSOR_LOOK = 500
+"""The successor's insert is among so many last requests."""
 NOT_ENOUGH_SPACE = 243
 _KILLS = frozenset({Effect.KILL_SINK, Effect.KILL_WAREHOUSE, Effect.KILL_BOTH, Effect.STOP_SINK})
 _HOP_HEADERS = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
@@ -99,6 +103,15 @@ class FaultProxy:
     def note(self, request: Request, answer: Answer) -> None:
         if answer.status == 200:
             self.passed.append(Passed(time.monotonic(), request.step, request.comment))
+
+    def await_successor(self, request: Request) -> None:
+        """Until somebody else's insert of the same partition has gone well, or SUCCESSOR_LIMIT_S are over."""
+        now_s = time.monotonic()
+
+        def has_inserted() -> bool:
+            return any(passed.comment == request.comment and passed.at_s > now_s for passed in self.passed[-SUCCESSOR_LOOK:])
+
+        eventually(has_inserted, SUCCESSOR_LIMIT_S)
 
     def forward(self, request: Request) -> Answer:
         """The warehouse's answer. Raises OSError and HTTPException."""
@@ -209,7 +222,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.proxy.act(fault, self.sink)
             armed.struck.set()
 
-        if fault.moment is Moment.BEFORE:
+        if fault.moment is Moment.LATE:
+            act()
+            self.proxy.await_successor(request)
+            self._relay(request, self.proxy.forward(request))
+        elif fault.moment is Moment.BEFORE:
             act()
             if fault.seconds:
                 self.proxy.closing.wait(fault.seconds)
@@ -239,12 +256,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _strike_answer(self, request: Request, fault: Fault) -> None:
         """Another answer than the warehouse's, or none, with or without the request having taken effect."""
+        if fault.moment is Moment.RUNNING:
+            self._hang_up()
         if fault.moment is Moment.MIDWAY:
             self.proxy.forward_half(request, lambda: None)
         elif fault.moment is not Moment.BEFORE:
             self.proxy.forward(request)
         if fault.effect is Effect.DROP:
-            self._hang_up()
+            if not self.close_connection:
+                self._hang_up()
         elif fault.effect is Effect.NO_SPACE:
             text = f"Code: {NOT_ENOUGH_SPACE}. DB::Exception: Cannot reserve 1.00 MiB, not enough space. (NOT_ENOUGH_SPACE)"
             self._give(Answer(500, {"X-ClickHouse-Exception-Code": str(NOT_ENOUGH_SPACE)}, text.encode()))

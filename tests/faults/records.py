@@ -5,7 +5,7 @@ An event's number stands in the last 48 bits of its id, so that the warehouse ca
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from schemas.codec import Codec
@@ -27,7 +27,7 @@ from schemas.tables import TABLE_OF_RECORD
 from schemas.topics import INTERACTIONS, RECOMMENDATIONS, Topic
 from schemas.wire import HEADER_BYTES, frame
 from tests.faults.ledger import Entry, Fate
-from tests.faults.poison import POISON
+from tests.faults.poison import PAIR, PAIRED, POISON
 
 PRODUCER_ID = ProducerId("018f0000-0000-7000-8000-ffffffffffff")
 NOW_US = 1_700_000_000_000_000
@@ -47,7 +47,7 @@ class Mix:
     """Which shares of the records are not simply good interactions under the first schema."""
 
     poison: float = 0.0
-    kinds: tuple[str, ...] = tuple(POISON)
+    kinds: tuple[str, ...] = (*POISON, PAIR)
     duplicates: float = 0.0
     odd_clocks: float = 0.0
     newer_schema: float = 0.0
@@ -87,19 +87,20 @@ class Drafts:
         self._codecs = Codec(Interaction), Codec(RecommendationServed)
 
     def take(self, count: int) -> list[Draft]:
-        """In another order than that in which they happened."""
+        """In another order than that in which they happened. A pair of PAIR counts as one."""
         drafts = [self._draft() for _ in range(count)]
         self.random.shuffle(drafts)
-        return drafts
+        return [draft for together in drafts for draft in together]
 
-    def _draft(self) -> Draft:
+    def _draft(self) -> tuple[Draft, ...]:
         if self._recent and self.random.random() < self.mix.duplicates:
-            return self.random.choice(self._recent)
+            return (self.random.choice(self._recent),)
         draft = self._good()
         if self.random.random() < self.mix.poison:
-            return self._spoilt(draft)
+            kind = self.random.choice(self.mix.kinds)
+            return self._pair(draft) if kind == PAIR else (self._spoilt(draft, kind),)
         self._remember(draft)
-        return draft
+        return (draft,)
 
     def _remember(self, draft: Draft) -> None:
         if len(self._recent) < REMEMBERED_MAX:
@@ -109,15 +110,21 @@ class Drafts:
 
     def _good(self) -> Draft:
         of_recommendation = self.random.random() < self.mix.recommendations
-        topic = RECOMMENDATIONS if of_recommendation else INTERACTIONS
+        return self._good_of(RECOMMENDATIONS if of_recommendation else INTERACTIONS)
+
+    def _good_of(self, topic: Topic) -> Draft:
         number = self._numbers[topic.name] = self._numbers.get(topic.name, 0) + 1
-        value = self._recommendation(number) if of_recommendation else self._interaction(number)
+        value = self._recommendation(number) if topic is RECOMMENDATIONS else self._interaction(number)
         return Draft(topic, f"u{number}", value, Entry(table_of(topic), "good", Fate.ROW, number))
 
-    def _spoilt(self, draft: Draft) -> Draft:
-        kind = self.random.choice(self.mix.kinds)
+    def _pair(self, first: Draft) -> tuple[Draft, Draft]:
+        """Two lengths that make up for each other: the batch's length is right, and its last envelope is one byte off."""
+        second = replace(self._good_of(first.topic), key=first.key)
+        return self._spoilt(first, "one byte short"), self._spoilt(second, "one byte before")
+
+    def _spoilt(self, draft: Draft, kind: str) -> Draft:
         assert draft.value is not None, "a good record has a value"
-        value = POISON[kind](draft.value, self.ids.stranger, self.random)
+        value = {**POISON, **PAIRED}[kind](draft.value, self.ids.stranger, self.random)
         return Draft(draft.topic, draft.key, value, Entry("dead_letters", kind, Fate.LETTER, zlib.crc32(value or b"")))
 
     def _interaction(self, number: int) -> bytes:

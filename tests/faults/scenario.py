@@ -31,6 +31,9 @@ class Scenario:
     points: int
     outage_s: float = 0.0
     mix: Mix = field(default_factory=Mix)
+    sql: tuple[str, ...] = ()
+    """What makes the warehouse worse than it is, and what makes it well again before the last sink runs."""
+    healing_sql: tuple[str, ...] = ()
     second_line: bool = False
     pause_limit_s: float | None = None
     batch_rows: int = 60

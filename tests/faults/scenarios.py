@@ -5,8 +5,10 @@ from tests.faults.scenario import Scenario
 
 _ALL = (
     kills.KILL,
+    kills.LATE_POSTS,
     kills.KILL_BOTH,
     outages.WAREHOUSE,
+    outages.SLOW,
     outages.REPEAT,
     outages.BROKER,
     members.STORM,

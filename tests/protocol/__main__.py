@@ -16,7 +16,7 @@ from tests.protocol.variants import BROKEN_TABLE, BROKEN_WORLD, LARGE, OURS, STA
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.protocol", description=__doc__)
-    parser.add_argument("--all", action="store_true", help="the large configurations too: an hour, and some gigabytes")
+    parser.add_argument("--all", action="store_true", help="the large configurations too: tens of minutes, and a gigabyte")
     parser.add_argument("--only", metavar="WORDS", default="", help="only variants whose name holds WORDS")
     parser.add_argument("--states-max", type=int, default=STATES_MAX, help="give up past so many (default: %(default)s)")
     arguments = parser.parse_args()

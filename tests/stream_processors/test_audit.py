@@ -6,6 +6,8 @@ import signal
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -18,14 +20,16 @@ from producers.main import emitter_from_environment
 from schemas.codec import Codec
 from schemas.events import Interaction, Micros, ProducerCheckpoint, ProducerId, Stamp
 from schemas.topics import INTERACTIONS, PRODUCER_CHECKPOINTS
+from stream_processors.audit.clickhouse_reader import ClickHouseReader
 from stream_processors.audit.config import AuditConfig
-from stream_processors.audit.emitters import State, StreamReport, TopicReport
+from stream_processors.audit.emitters import State, Steps, StreamReport, TopicReport
 from stream_processors.audit.errors import Shifted
 from stream_processors.audit.kafka_log import READ_THROUGH_OFFSETS, KafkaLog
 from stream_processors.audit.main import audit
-from stream_processors.audit.partitions import PartitionReport
+from stream_processors.audit.partitions import PartitionReport, absent
 from stream_processors.audit.report import Report
 from stream_processors.audit.spans import Span
+from stream_processors.audit.warehouse_view import Times, WarehouseView
 from stream_processors.warehouse.records import Place
 from tests.stream_processors.test_sink import metric
 from tests.stream_processors.warehouse_fixture import FLUSH_LIMIT_S, Bench, interaction, interactions
@@ -377,7 +381,7 @@ def test_a_live_producer_is_complete_up_to_its_last_checkpoint_without_a_number_
     assert (producers(whole)[1].awaited, topic_of(whole).complete_up_to_us) == (0, 4_000_000)
 
 
-def test_a_producer_that_fell_silent_is_unknown_and_its_gap_is_missing(bench: Bench) -> None:
+def test_a_producer_that_fell_silent_is_unknown_and_what_it_lacks_is_named(bench: Bench) -> None:
     quiet, gappy = emission(bench, 1), emission(bench, 2)
     quiet.events(range(10))
     quiet.checkpoint(1, 8)
@@ -389,7 +393,7 @@ def test_a_producer_that_fell_silent_is_unknown_and_its_gap_is_missing(bench: Be
     found = producers(audited(bench, **impatient))
 
     assert (found[1].state, found[1].missing) == (State.UNKNOWN, 0)
-    assert (found[2].state, found[2].missing, found[2].absent) == (State.MISSING, 1, (Span(2, 3),))
+    assert (found[2].state, found[2].missing, found[2].absent) == (State.UNKNOWN, 1, (Span(2, 3),))
     assert producers(audited(bench))[2].state is State.LIVE
 
 
@@ -406,6 +410,75 @@ def test_nobody_is_judged_by_events_that_still_wait_in_kafka(bench: Bench) -> No
 
     assert total(report, "pending") == 100
     assert (topic_of(report).missing, topic_of(report).unexplained, report.sound) == (0, 0, True)
+
+
+def test_numbers_are_due_once_a_checkpoint_named_them_a_patience_ago(bench: Bench) -> None:
+    producer = emission(bench)
+    producer.events([*range(20), *range(21, 30)])
+    for at, next_seq in ((1_000_000, 10), (2_000_000, 25), (3_000_000, 30)):
+        producer.checkpoint(at, next_seq)
+    bench.drain()
+    asked = "SELECT toUnixTimestamp64Milli(_kafka_time) FROM producer_checkpoints ORDER BY _offset"
+    heard_ms = [int(time) for (time,) in bench.rows(asked)]
+    steps = [steps_of(bench, producer, due_ms) for due_ms in (heard_ms[0] - 1, *heard_ms)]
+
+    assert [(step.due_seq, step.seen_below_due) for step in steps] == [(0, 0), (10, 10), (25, 24), (30, 29)]
+    assert {(step.seen_below_next, step.complete_us) for step in steps} == {(29, 1_000_000)}
+
+
+def steps_of(bench: Bench, producer: Emission, due_ms: int) -> Steps:
+    """As an audit would see them that holds what came at `due_ms` for due."""
+    reader = ClickHouseReader(bench.environment["TAILRACE_WAREHOUSE_URL"], {})
+    try:
+        later_ms = WarehouseView(reader).now_ms() + 1_000
+        producer_id = UUID(producer.producer_id)
+        times = Times(later_ms, later_ms, due_ms)
+        return WarehouseView(reader).steps("interactions", INTERACTIONS.name, [producer_id], times)[producer_id]
+    finally:
+        reader.close()
+
+
+def test_a_running_sink_cannot_make_a_record_look_lost(bench: Bench, tmp_path: Path) -> None:
+    small = {"TAILRACE_SINK_BATCH_ROWS_MAX": "500", "TAILRACE_SINK_BATCH_AGE_MS_MAX": "50"}
+    with (tmp_path / "log").open("wb") as log:
+        sink = subprocess.Popen(bench.command("sink"), env={**bench.environment, **small}, stderr=log, stdout=log)
+    try:
+        verdicts = []
+        for part in range(8):
+            bench.produce(interactions(bench, 3_000, first=part * 3_000))
+            report = audited(bench)
+            verdicts.append((report.sound, total(report, "missing"), total(report, "unaccounted")))
+        assert set(verdicts) == {(True, 0, 0)}
+        assert eventually(lambda: bench.counts() == (24_000, 24_000), LIMIT_S)
+    finally:
+        sink.terminate()
+        assert sink.wait(LIMIT_S) == 0
+
+
+@pytest.mark.parametrize("every", [1, 3, 70_001])
+def test_the_engines_answers_agree_with_counting_one_by_one_over_many_blocks(bench: Bench, every: int) -> None:
+    """Offsets over three blocks and a distance, two days; absent are every so many, and all that lies between the stretches."""
+    stretches = [range(5, 70_000), range(70_000, 131_072), range(5_000_000, 5_000_100)]
+    offsets = [offset for stretch in stretches for offset in stretch if every == 1 or offset % every]
+    topic_id = UUID(int=9)
+    chosen = " OR ".join(f"number BETWEEN {stretch.start} AND {stretch.stop - 1}" for stretch in stretches)
+    written = {"_topic_id": f"toUUID('{topic_id}')", "_partition": "1", "_offset": "number", "_run": "'live'"}
+    written["_kafka_time"] = "fromUnixTimestamp64Milli(1795424805626 + number * 1000)"
+    written |= {"_framed": "0", "_owned": "0", "_free": "0", "_schema_id": "1"}
+    bench.command_sql(
+        f"INSERT INTO interactions ({', '.join(written)}) SELECT {', '.join(written.values())} FROM numbers(5000100) "
+        f"WHERE ({chosen}) AND ({every} = 1 OR number % {every} != 0) SETTINGS max_partitions_per_insert_block = 1000"
+    )
+    reader = ClickHouseReader(bench.environment["TAILRACE_WAREHOUSE_URL"], {})
+    try:
+        view = WarehouseView(reader)
+        blocks = view.blocks("interactions", bench.topic())[topic_id, 1]
+        found = list(absent(blocks, 5_000_200, partial(view.absent_offsets, "interactions", topic_id, 1)))
+    finally:
+        reader.close()
+
+    assert sum(block.present for block in blocks) == len(offsets)
+    assert found == [Span(left + 1, right) for left, right in pairwise([-1, *offsets, 5_000_200]) if right > left + 1]
 
 
 def forget_offsets(bench: Bench) -> None:

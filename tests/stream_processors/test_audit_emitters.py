@@ -76,11 +76,14 @@ def test_of_a_live_producer_only_what_it_used_a_patience_ago_is_missing(fates: l
     assert report.awaited == fates[due:].count("late")
 
 
-def test_a_silent_producer_is_unknown_and_what_it_lacks_in_the_middle_is_missing() -> None:
+def test_a_silent_producer_is_unknown_and_what_it_lacks_before_its_end_is_counted_without_a_verdict() -> None:
     long_ago = NOW_MS - PATIENCE_MS - 1
+    dead = judged(stream({0, 2}, next_seq=2, heard_ms=long_ago))
+    topic = judge_topic("t", [dead], NO_EXCUSE, NOW_MS)
 
     assert judged(stream({0, 1, 2}, next_seq=3, heard_ms=long_ago)).state is State.UNKNOWN
-    assert judged(stream({0, 2}, next_seq=2, heard_ms=long_ago)).missing == 1
+    assert (dead.state, dead.missing) == (State.UNKNOWN, 1)
+    assert (topic.unknown, topic.missing, topic.sound) == (1, 0, True)
     assert judged(stream({0, 1}, next_seq=3, heard_ms=NOW_MS - PATIENCE_MS)).state is State.LIVE
 
 

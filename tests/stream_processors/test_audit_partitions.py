@@ -102,12 +102,13 @@ def verdict_on(offset: int, world: World, first_known: int) -> Absence | None:
     if offset in world.present:
         return None
     log = world.log
+    unknown_end = OFFSETS_MAX + 5 if log is None else log.start
+    if any(first <= offset < (unknown_end if end is None else end) for first, end in world.gaps):
+        return Absence.RECORDED
     if log is not None and log.start <= offset < log.end:
         if offset >= (log.committed or 0):
             return Absence.PENDING
         return Absence.MISSING if offset in world.shown else Absence.HOLES
-    if any(first <= offset and (end is None or offset < end) for first, end in world.gaps):
-        return Absence.RECORDED
     below = log is None or offset < log.start
     return Absence.UNCLAIMED if below and offset < first_known else Absence.UNACCOUNTED
 
