@@ -96,6 +96,8 @@ _UNGUARDED = tuple(
     f"ALTER TABLE {table} MODIFY COLUMN _framed UInt8 DEFAULT 0" for table in ("interactions", "recommendations", "dead_letters")
 )
 
+STUCK = "stuck"
+"""A count that is not the verdict's: the last sink cannot bring in what is left."""
 _COPIES = ("duplicated", "letters_duplicated")
 _LOSSES = ("lost", "letters_lost")
 
@@ -104,7 +106,7 @@ MUTANTS: Mapping[str, Mutant] = MappingProxyType(
         "fence": Mutant("the fence", "late-posts", _COPIES, _no_fence),
         "drain": Mutant("the drain", "slow-warehouse", _COPIES, _no_drain),
         "reconciliation": Mutant("the reconciliation", "kill", _COPIES, _no_reconciliation),
-        "guard": Mutant("the guard", "poison", (*_LOSSES, "strange"), sql=_UNGUARDED),
+        "guard": Mutant("the guard", "poison", (*_LOSSES, "strange", STUCK), sql=_UNGUARDED),
         "topic-id": Mutant("the topic's id", "recreated", (*_LOSSES, "strange"), _no_topic_id),
         "commit-first": Mutant("the rule that commits come after inserts", "kill", _LOSSES, _commit_first),
         "resend": Mutant("the ban on resending", "warehouse", _COPIES, _resend),

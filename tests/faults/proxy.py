@@ -237,10 +237,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.proxy.forward_half(request, act)
             self._hang_up()
         else:
-            answer = self.proxy.forward(request)
-            if fault.moment is Moment.ANSWERED:
-                self._relay(request, answer)
+            self._strike_after(request, fault, act)
+
+    def _strike_after(self, request: Request, fault: Fault, act: Callable[[], None]) -> None:
+        """The answer of a warehouse that was killed before it gave it is not heard; a stopped sink finds it when it wakes."""
+        answer = self.proxy.forward(request)
+        if fault.moment is Moment.ANSWERED:
+            self._relay(request, answer)
             act()
+            return
+        act()
+        if fault.effect is Effect.STOP_SINK:
+            self._give(answer)
+        else:
+            self._hang_up()
 
     def _hold(self, request: Request, armed: Armed) -> None:
         """The warehouse hangs: before it has the request, or with the answer ready."""
