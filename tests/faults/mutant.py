@@ -18,7 +18,7 @@ from stream_processors.warehouse.errors import NoAnswer, Refused
 from stream_processors.warehouse.kafka_source import KafkaSource
 from stream_processors.warehouse.ownership import OwnershipKeeper
 from stream_processors.warehouse.protocol import Examined
-from stream_processors.warehouse.records import OffsetRanges
+from stream_processors.warehouse.records import OffsetRanges, Position
 from stream_processors.warehouse.tenure import Tenure
 
 
@@ -67,7 +67,7 @@ def _commit_first() -> None:
     def examine(self: Tenure) -> Examined:
         examined = genuine(self)
         batch = self._batch_in_hand()
-        self._edges.source.commit(self.place, batch.end, self._topic_id)
+        self._edges.source.commit({self.place: Position(batch.end, self._topic_id)})
         return examined
 
     _set(Tenure, "_examine", examine)
