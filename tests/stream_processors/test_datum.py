@@ -183,6 +183,37 @@ def test_with_one_byte_changed_anywhere_it_agrees_with_the_engine(engine: Engine
             agree(engine, engine.good[:at] + bytes([byte]) + engine.good[at + 1 :])
 
 
+def unusual(number: int) -> list[bytes]:
+    """A number written longer than it need be, up to past what the engine reads, and its neighbours modulo 2^32 and 2^64."""
+    shortest = varint(number)
+    padded = [shortest[:-1] + bytes([shortest[-1] | 0x80]) + b"\x80" * (length - 2) + b"\x00" for length in (2, 3, 5, 10, 11)]
+    ten = padded[3]
+    return [
+        *padded,
+        ten[:-1] + b"\x02",
+        ten[:-1] + b"\x7e",
+        varint(number + (1 << 32)),
+        varint(number - (1 << 32)),
+        varint(-number),
+    ]
+
+
+@pytest.mark.integration
+def test_numbers_written_in_unusual_ways_are_read_as_the_engine_reads_them(bench: Bench) -> None:
+    union, words = ["null", "string"], {"type": "array", "items": "string"}
+    types = ["int", ENUM_TYPE, "string", union, union, ["null", "double"], words, words]
+    schema = {"type": "record", "name": "Numbers", "fields": [{"name": f"f{at}", "type": avro} for at, avro in enumerate(types)]}
+    fields = [(1, b""), (1, b""), (1, b"a"), (1, b"\x02m"), (0, b""), (1, b"8 bytes!"), (1, b"\x02w\x00"), (0, b"")]
+    usual = [varint(number) + rest for number, rest in fields]
+    engine = Engine(bench, schema, b"".join(usual))
+    try:
+        for at, (number, rest) in enumerate(fields):
+            for written in unusual(number):
+                agree(engine, b"".join([*usual[:at], written + rest, *usual[at + 1 :]]))
+    finally:
+        engine.writer.close()
+
+
 @pytest.mark.integration
 def test_a_datum_of_the_contracts_own_is_taken_by_both(bench: Bench) -> None:
     for record, table in TABLE_OF_RECORD.items():

@@ -83,10 +83,18 @@ def test_changed_bytes_are_taken_as_they_are_and_changed_fields_are_written_unde
     )
 
 
+def test_a_line_with_both_changed_is_refused() -> None:
+    fields = as_json(stored(GOOD), writer_of)["event"]
+
+    with pytest.raises(DatumError, match="both value_base64 and event"):
+        mended(GOOD, event={**fields, "item_id": "other"}, value_base64="AA==")
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"position": 1.5}, "would be changed|position"),
+        ({"position": 1.5}, "Interaction"),
+        ({"producer_seq": 1.5}, "would be changed"),
         ({"unknown": 1}, "unknown is too many"),
         ({"traffic": "nobody"}, "Interaction"),
         ({"unit_id": None}, "Interaction"),
@@ -122,7 +130,7 @@ def test_coordinates_are_read_as_they_are_printed() -> None:
 
     assert Coordinates.from_text(str(at)) == at
     for text in ("a", "a:b", "a:b:c", "a:1:"):
-        with pytest.raises(ValueError, match="invalid literal|unpack"):
+        with pytest.raises(ValueError, match=r"invalid literal|unpack"):
             Coordinates.from_text(text)
 
 
