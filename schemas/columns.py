@@ -160,10 +160,13 @@ def _default_of_container(avro: dict[str, Any], value: Any) -> str:
 
 
 def _default_of_union(union: list[Any], value: Any) -> str:
-    if value is None and "null" in union:
-        return "NULL"
-    [other] = [branch for branch in union if branch != "null"]
-    return default_expression(other, value)
+    """Of the first branch, as Avro has it: the engine's Avro library refuses every record under a schema with another."""
+    first, *_ = union
+    if first != "null":
+        return default_expression(first, value)
+    if value is not None:
+        raise ContractError(f"{json.dumps(value)} is no default of a union whose first branch is null")
+    return "NULL"
 
 
 def _default_of_logical(logical: tuple[str, str], value: Any) -> str:
