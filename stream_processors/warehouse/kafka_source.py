@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import groupby, repeat
 from operator import is_, itemgetter, methodcaller
+from threading import Lock
 from typing import NamedTuple, cast
 from uuid import UUID
 
 from confluent_kafka import (
     Consumer,
     ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -56,7 +56,7 @@ class KafkaSource:
     """One member of the consumer group. `assigned` is what the group has given us; `fetched`, the part of it that was started.
 
     What goes to the consumer is for one thread, and so are the two sets: a call of another thread would wait for as long as this
-    one consumes. What is asked through the admin client is for any: the group, committed offsets, bounds, topic ids.
+    one consumes. The questions are for any: whether a partition is ours, committed offsets, bounds, topic ids.
     """
 
     def __init__(self, bootstrap: str, group: str, topics: list[str], options: Mapping[str, str]) -> None:
@@ -68,6 +68,8 @@ class KafkaSource:
         client: ClientOptions = {"bootstrap.servers": bootstrap, "log_level": 3, **options}
         self._admin = AdminClient(client)
         self._refuse_unready_topics()
+        self._asker = Consumer({**consumer_options(client, group), "group.protocol": "classic"})
+        self._asking = Lock()
         self._consumer = Consumer(consumer_options(client, group))
         self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
@@ -157,6 +159,7 @@ class KafkaSource:
 
     def close(self) -> None:
         self._consumer.close()
+        self._asker.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._member_id = consumer.memberid() or ""
@@ -180,10 +183,10 @@ class KafkaSource:
             raise BrokerTrouble(f"the offsets of {', '.join(map(str, places))}: {error}") from error
 
     def _ask_committed(self, places: list[Place]) -> list[TopicPartition]:
-        asked = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*place) for place in places])
+        """Asked by a consumer that consumes nothing: the admin client's way can crash the process while the coordinator moves."""
         try:
-            answer = self._admin.list_consumer_group_offsets([asked], request_timeout=ANSWER_TIMEOUT_S)
-            found: list[TopicPartition] = answer[self._group].result().topic_partitions
+            with self._asking:
+                found = self._asker.committed([TopicPartition(*place) for place in places], timeout=ANSWER_TIMEOUT_S)
         except KafkaException as error:
             raise BrokerTrouble(f"the committed offsets: {error}") from error
         if wrong := [position.error for position in found if position.error is not None]:
