@@ -51,6 +51,20 @@ def search(messages: Sequence[Message], writer: Writer, engine_says: Trial, *, t
     return found + [reject(message, writer.schema_id, "engine", error) for message, error in refused]
 
 
+def search_end(messages: Sequence[Message], writer: Writer) -> list[Rejection]:
+    """Records at the end of a group that do not read, back to the first that does.
+
+    The engine passes over bytes after the last datum of an insert: no envelope follows them that would show what is wrong.
+    """
+    found: list[Rejection] = []
+    for message in reversed(messages):
+        told = fault(message.value() or b"", writer)
+        if told is None:
+            break
+        found.append(reject(message, writer.schema_id, *told))
+    return found
+
+
 def fault(value: bytes, writer: Writer) -> tuple[str, str] | None:
     """Reason and error of a framed value whose datum does not read, to its last byte and no further, into its columns' types."""
     try:

@@ -17,7 +17,7 @@ from schemas.tables import TABLE_OF_RECORD
 from stream_processors.warehouse.batch import Batch
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.dead_letter_topic import DeadLetterTopic
-from stream_processors.warehouse.dead_letters import Trial, reject, search
+from stream_processors.warehouse.dead_letters import Trial, reject, search, search_end
 from stream_processors.warehouse.errors import Refused, WarehouseBehind
 from stream_processors.warehouse.metrics import SinkMetrics
 from stream_processors.warehouse.ownership import write_comment
@@ -99,7 +99,7 @@ class Delivery:
         table = TABLE_OF_RECORD[record]
         self._refuse_newer(writer, table)
         if look is Look.NOT:
-            return writer, []
+            return writer, search_end(group.messages, writer)
         trial = self._trial(writer, table, ownership)
         return writer, search(group.messages, writer, trial, thorough=look is Look.WITH_THE_ENGINE)
 

@@ -135,6 +135,16 @@ def test_poison_goes_to_the_dead_letters_whole_and_the_rest_flows(bench: Bench) 
     assert published(bench) == {(reason, value or b"") for reason, kind in poison.items() for value in kind}
 
 
+def test_a_byte_too_many_at_the_very_end_of_an_insert_is_seen(bench: Bench) -> None:
+    [sound] = interactions(bench, 1)
+    bench.produce([sound + b"!"])
+
+    bench.drain()
+
+    assert bench.counts() == (0, 0)
+    assert bench.rows("SELECT reason, hex(value) FROM dead_letters") == [("datum", (sound + b"!").hex().upper())]
+
+
 def published(bench: Bench) -> set[tuple[str, bytes]]:
     """(reason, original bytes) of what is in the topic of dead letters, whose headers name the coordinates."""
     options = {
