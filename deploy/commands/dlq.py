@@ -16,10 +16,10 @@ import click
 
 from deploy.settings import environment
 from schemas.errors import DatumError, PartUnreachable
-from stream_processors.warehouse.dead_letter_desk import DeadLetterDesk, DeskConfig, Mended
-from stream_processors.warehouse.dead_letter_replay import Result, Verdict
-from stream_processors.warehouse.dead_letter_store import PAGE_LETTERS_MAX, Choice, Coordinates, LetterSummary
-from stream_processors.warehouse.dead_letter_view import time_text
+from stream_processors.dead_letters.desk import DeadLetterDesk, DeskConfig, Mended
+from stream_processors.dead_letters.replay import Result, Verdict
+from stream_processors.dead_letters.store import PAGE_LETTERS_MAX, Choice, Coordinates, LetterSummary
+from stream_processors.dead_letters.view import time_text
 from stream_processors.warehouse.errors import Retryable
 
 _AGO = re.compile(r"(\d+)([smhd])")

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from stream_processors.warehouse.batch import Batch
 from stream_processors.warehouse.errors import Retryable
 from stream_processors.warehouse.ownership import Found
-from stream_processors.warehouse.records import Ownership, Place, Standing
+from stream_processors.warehouse.records import Place, Standing
 
 _ROWS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -90,9 +90,9 @@ class SinkMetrics:
         for reason, count in Tally(reasons).items():
             self._dead_letters.labels(place.topic, reason).inc(count)
 
-    def reconciled(self, place: Place, ownership: Ownership, found: Found) -> None:
+    def reconciled(self, place: Place, found: Found) -> None:
         self._owned.labels(place.topic).inc()
-        self._present.labels(place.topic).inc(ownership.present.count())
+        self._present.labels(place.topic).inc(found.present)
         self._announced.labels(place.topic).inc(len(found.letters))
         for gap in found.gaps:
             self._gaps.labels(place.topic, gap.reason).inc()

@@ -70,6 +70,8 @@ FORMAT JSONEachRow
 class Found(NamedTuple):
     """What a reconciliation found besides where to go on: what is yet to be said to others."""
 
+    present: int
+    """How many offsets past the committed one are accounted for."""
     gaps: list[Gap]
     """Gaps that are new."""
     letters: list[Rejection]
@@ -96,7 +98,9 @@ class OwnershipKeeper:
         letters = _rejections(self.writer.query(_DEAD_LETTERS, coordinates))
         known = topic_ids(self.writer, place, table)
         gaps = recreated(known, topic_id) + find_gaps(topic_id, reached, present, first, end)
-        return Ownership(place, topic_id, owner, max(first, reached), present), Found(gaps, letters, topic_id not in known)
+        start = max(first, reached)
+        accounted = OffsetRanges([(0, start), *present])
+        return Ownership(place, topic_id, owner, start, accounted), Found(present.count(), gaps, letters, topic_id not in known)
 
     def announce(self, ownership: Ownership, found: Found) -> None:
         """Write down what was found, and send the dead letters to their topic again."""

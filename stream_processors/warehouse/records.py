@@ -75,6 +75,11 @@ class OffsetRanges:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return zip(self._firsts, self._ends, strict=True)
 
+    @property
+    def end(self) -> int:
+        """No offset from here on is in the set."""
+        return self._ends[-1] if self._ends else 0
+
     def count(self) -> int:
         return sum(self._ends) - sum(self._firsts)
 
@@ -116,7 +121,8 @@ class Gap(NamedTuple):
 class Ownership:
     """What `own` has proven of a partition: who we are to the fence, where to go on, and what is accounted for from there.
 
-    `present` holds rows, dead letters and recorded gaps: offsets that are not to be inserted again, or never will be.
+    `present` holds all below `start`, rows, dead letters and recorded gaps: what is not to be inserted again, or never will be. A
+    batch that was kept over a loss of the partition may reach below `start`.
     """
 
     place: Place

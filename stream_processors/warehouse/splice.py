@@ -41,12 +41,13 @@ class Sorted:
 
 def sort_batch(messages: Sequence[Message], present: OffsetRanges) -> Sorted:
     """Group `messages` by schema id and day, leaving out what is accounted for already."""
-    wanted = [message for message in messages if message.offset() not in present] if present else messages
-    if (group := _one_group(wanted)) is not None:
+    if messages and messages[0].offset() < present.end:
+        messages = [message for message in messages if message.offset() not in present]
+    if (group := _one_group(messages)) is not None:
         return Sorted([group], [])
     groups: dict[tuple[bytes, int], Group] = {}
     misframed = []
-    for message in wanted:
+    for message in messages:
         key = ((message.value() or b"")[:HEADER_BYTES], message.timestamp()[1] // DAY_MS)
         group = groups.get(key)
         if group is None:

@@ -131,12 +131,12 @@ class Tenure:
     def _reconcile(self) -> None:
         keeper, table = self._edges.keeper, self._route.table
         self._ownership, self._found = keeper.reconcile(self._topic_id, self._owner, self.place, table)
-        self._edges.metrics.reconciled(self.place, self._ownership, self._found)
+        self._edges.metrics.reconciled(self.place, self._found)
         log.info(
             "own %s from %d, %d records there already",
             self.place,
             self._ownership.start,
-            self._ownership.present.count(),
+            self._found.present,
         )
 
     def _announce(self) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from schemas.errors import PartUnreachable
 from schemas.events import DeadLetter
+from stream_processors.dead_letters.examiner import Examiner, Route
+from stream_processors.dead_letters.replay import TRIES_MAX, Repair, Replay, Result
+from stream_processors.dead_letters.store import LetterSummary, StoredLetter
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
-from stream_processors.warehouse.dead_letter_examiner import Examiner, Route
-from stream_processors.warehouse.dead_letter_replay import TRIES_MAX, Repair, Replay, Result
-from stream_processors.warehouse.dead_letter_store import LetterSummary, StoredLetter
 from stream_processors.warehouse.errors import NoAnswer
 from stream_processors.warehouse.ownership import fence
 from stream_processors.warehouse.records import Place

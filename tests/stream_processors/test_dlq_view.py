@@ -10,8 +10,8 @@ from schemas.contracts import contract
 from schemas.errors import DatumError
 from schemas.events import DeadLetter, Header, Interaction
 from schemas.wire import HEADER_BYTES, frame
-from stream_processors.warehouse.dead_letter_store import Coordinates, LetterSummary, StoredLetter
-from stream_processors.warehouse.dead_letter_view import (
+from stream_processors.dead_letters.store import Coordinates, LetterSummary, StoredLetter
+from stream_processors.dead_letters.view import (
     Fields,
     as_json,
     as_text,

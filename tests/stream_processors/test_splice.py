@@ -13,6 +13,7 @@ from schemas.contracts import contract
 from schemas.envelope import ENVELOPE_BYTES, FIELD, GUARD, Source, uuid_bytes
 from schemas.events import Interaction, Micros
 from schemas.tables import load_migrations
+from schemas.wire import frame
 from stream_processors.warehouse.records import Message, OffsetRanges
 from stream_processors.warehouse.splice import container_header, sort_batch, splice, splice_data
 from tests.schemas.record_strategies import records
@@ -105,3 +106,11 @@ def test_the_tables_read_the_envelope_where_it_puts_its_parts() -> None:
     for name, (first, size) in {**places, "offset": (65, 8), "time": (73, 8)}.items():
         assert sample[first - 1 : first - 1 + size] == letters[name] * size
         assert f"substring(_envelope, {first}, {size})" in sql
+
+
+def test_what_lies_before_the_start_is_in_and_is_left_out() -> None:
+    present = OffsetRanges([(0, 5), (7, 8)])
+
+    ordered = sort_batch([FakeMessage(offset, frame(1, b"d")) for offset in range(3, 10)], present)
+
+    assert [message.offset() for group in ordered.groups for message in group.messages] == [5, 6, 8, 9]

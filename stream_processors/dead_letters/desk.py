@@ -13,11 +13,11 @@ from schemas.environment import Environment, public_address
 from schemas.errors import DatumError, PartUnreachable
 from schemas.tables import TABLE_OF_RECORD
 from schemas.topics import DEFAULT_PREFIX, TOPICS, Topic, subject, topic_name
+from stream_processors.dead_letters.examiner import Examiner, Route
+from stream_processors.dead_letters.replay import Repair, Replay, Result, Verdict
+from stream_processors.dead_letters.store import PAGE_LETTERS_MAX, Choice, Coordinates, DeadLetterStore, StoredLetter
+from stream_processors.dead_letters.view import Fields, as_json, as_text, coordinates_of, read_fields, repaired_value
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
-from stream_processors.warehouse.dead_letter_examiner import Examiner, Route
-from stream_processors.warehouse.dead_letter_replay import Repair, Replay, Result, Verdict
-from stream_processors.warehouse.dead_letter_store import PAGE_LETTERS_MAX, Choice, Coordinates, DeadLetterStore, StoredLetter
-from stream_processors.warehouse.dead_letter_view import Fields, as_json, as_text, coordinates_of, read_fields, repaired_value
 from stream_processors.warehouse.splice import SYNC_BYTES
 from stream_processors.warehouse.writer_schemas import WriterSchemas
 

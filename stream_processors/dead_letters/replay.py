@@ -16,9 +16,9 @@ from uuid import UUID
 
 from schemas.envelope import Source
 from schemas.errors import PartUnreachable
+from stream_processors.dead_letters.examiner import Examiner, Insertable, Route
+from stream_processors.dead_letters.store import REPAIRED_RUN, Coordinates, StoredLetter
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
-from stream_processors.warehouse.dead_letter_examiner import Examiner, Insertable, Route
-from stream_processors.warehouse.dead_letter_store import REPAIRED_RUN, Coordinates, StoredLetter
 from stream_processors.warehouse.errors import Retryable
 from stream_processors.warehouse.ownership import drain, fence, write_comment
 from stream_processors.warehouse.records import Place

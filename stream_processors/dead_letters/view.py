@@ -17,7 +17,7 @@ from schemas.codec import parse_physical
 from schemas.contracts import contract
 from schemas.errors import DatumError, WireError
 from schemas.wire import HEADER_BYTES, frame, schema_id_of
-from stream_processors.warehouse.dead_letter_store import Coordinates, StoredLetter
+from stream_processors.dead_letters.store import Coordinates, StoredLetter
 from stream_processors.warehouse.writer_schemas import Writer
 
 _DUMP_BYTES_A_LINE = 16
