@@ -125,7 +125,7 @@ def fill(client: Client) -> None:
     ],
 )
 def test_counting_once_takes_memory_for_the_parts_and_not_for_the_events(client: Client, rows: Rows, asked: str) -> None:
-    """A hash table of so many ids takes twice what is allowed here; ten times as many rows pass within the same."""
+    """A hash table of so many ids does not fit into what is allowed here."""
     fill(client)
 
     counted = rows(asked, max_memory_usage=MEMORY_BYTES_MAX, max_threads=2)
