@@ -243,7 +243,7 @@ def _with_topics(positions: Mapping[Place, Position]) -> list[TopicPartition]:
 
 
 def _held_by(member_id: str, members: Iterable[MemberDescription]) -> set[Place]:
-    held = (member.assignment.topic_partitions for member in members if member.member_id == member_id and member.assignment)
+    held = (member.assignment.topic_partitions for member in members if member.member_id == member_id)
     return {Place(partition.topic, partition.partition) for partitions in held for partition in partitions}
 
 
