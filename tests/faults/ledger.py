@@ -29,6 +29,15 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Sound:
+    """What a poisoned record was before it was spoilt."""
+
+    table: str
+    number: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One record. `number` is the event's within its table, the same for a duplicate; of poison, the CRC-32 of its bytes."""
 
@@ -36,6 +45,7 @@ class Entry:
     kind: str
     fate: Fate
     number: int
+    sound: Sound | None = None
 
 
 class Ledger:
@@ -45,6 +55,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._entries: dict[Coordinates, Entry] = {}
         self._gone: set[Coordinates] = set()
+        self._repaired: dict[Coordinates, Sound] = {}
 
     def note(self, where: Coordinates, entry: Entry) -> None:
         with self._lock:
@@ -57,6 +68,16 @@ class Ledger:
             gone = {where for where in self._entries if where[:2] == (topic_id, partition) and where.offset < end}
             self._gone |= gone
             return len(gone)
+
+    def repair(self, mended: Mapping[Coordinates, Sound]) -> None:
+        """These dead letters have been brought in as what they were: each stays one, and is a row besides."""
+        with self._lock:
+            self._repaired.update(mended)
+
+    @property
+    def repaired(self) -> Mapping[Coordinates, Sound]:
+        with self._lock:
+            return MappingProxyType(dict(self._repaired))
 
     @property
     def entries(self) -> Mapping[Coordinates, Entry]:

@@ -26,7 +26,7 @@ from schemas.events import (
 from schemas.tables import TABLE_OF_RECORD
 from schemas.topics import INTERACTIONS, RECOMMENDATIONS, Topic
 from schemas.wire import HEADER_BYTES, frame
-from tests.faults.ledger import Entry, Fate
+from tests.faults.ledger import Entry, Fate, Sound
 from tests.faults.poison import PAIR, PAIRED, POISON
 
 PRODUCER_ID = ProducerId("018f0000-0000-7000-8000-ffffffffffff")
@@ -125,7 +125,9 @@ class Drafts:
     def _spoilt(self, draft: Draft, kind: str) -> Draft:
         assert draft.value is not None, "a good record has a value"
         value = {**POISON, **PAIRED}[kind](draft.value, self.ids.stranger, self.random)
-        return Draft(draft.topic, draft.key, value, Entry("dead_letters", kind, Fate.LETTER, zlib.crc32(value or b"")))
+        sound = Sound(draft.entry.table, draft.entry.number, draft.value)
+        spoilt = Entry("dead_letters", kind, Fate.LETTER, zlib.crc32(value or b""), sound)
+        return Draft(draft.topic, draft.key, value, spoilt)
 
     def _interaction(self, number: int) -> bytes:
         value = self._codecs[0].encode(interaction(number, self._clock_us(number)), self.ids.interaction)

@@ -1,6 +1,6 @@
 """All scenarios, by name, in the order in which `make faults` runs them."""
 
-from tests.faults import contents, kills, losses, members, outages
+from tests.faults import contents, kills, losses, members, outages, repairs
 from tests.faults.scenario import Scenario
 
 _ALL = (
@@ -16,6 +16,7 @@ _ALL = (
     contents.POISON,
     contents.RARE_POISON,
     contents.HOSTILE,
+    repairs.REPAIR,
     losses.RECREATED,
     losses.EXPIRED,
 )

@@ -8,19 +8,24 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from secrets import token_urlsafe
 
 import psutil
 
 from deploy.installing import bring_up
+from deploy.local.kafka import new_cluster_id
 from deploy.local.parts import stack_parts
-from deploy.local.ports import free_port
+from deploy.local.ports import is_free
 from deploy.local.stack import await_ready, stop_stack
-from deploy.local.state import ProcessIdentity, read_plan, read_run
+from deploy.local.state import ProcessIdentity, StackPlan, read_plan, read_run, write_plan
 from deploy.settings import StackSettings
 from tests.waiting import eventually
 
 END_LIMIT_S = 30
+LASTING_PORTS = (20_000, 32_000)
+"""Below those that Linux gives to outgoing connections."""
 SHORT_SESSIONS = """
 group.consumer.session.timeout.ms=1500
 group.consumer.min.session.timeout.ms=1000
@@ -95,13 +100,22 @@ class LocalStack:
         return process
 
 
+def _lasting_ports() -> Iterator[int]:
+    """Free ports that no client gets for an outgoing connection: a part that is dead for a while finds its own free again."""
+    first, end = LASTING_PORTS
+    begin = first + os.getpid() * 4 % (end - first)
+    return (port for port in (*range(begin, end), *range(first, begin)) if is_free(port))
+
+
 @contextmanager
 def local_stack(home: Path) -> Iterator[LocalStack]:
     """A stack in `home`, with its programs from the usual cache. Raises PartUnreachable."""
-    ports = {f"TAILRACE_{part}_PORT": str(free_port()) for part in ("KAFKA", "REGISTRY", "WAREHOUSE")}
     shared = {name: os.environ[name] for name in ("TAILRACE_CACHE", "XDG_CACHE_HOME") if name in os.environ}
+    home.mkdir(mode=0o700)
+    kafka, controller, registry, warehouse = islice(_lasting_ports(), 4)
+    write_plan(home, StackPlan(kafka, controller, registry, warehouse, new_cluster_id(), *(token_urlsafe() for _ in range(2))))
     try:
-        installed = bring_up({**shared, **ports, "TAILRACE_HOME": str(home)}, lambda _line: None)
+        installed = bring_up({**shared, "TAILRACE_HOME": str(home)}, lambda _line: None)
         stack = LocalStack(home, installed.variables)
         with (home / "kafka" / "server.properties").open("a", encoding="utf-8") as settings:
             settings.write(SHORT_SESSIONS)

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.ledger import Coordinates, Entry, Fate, Ledger
+from tests.faults.ledger import Coordinates, Entry, Fate, Ledger, Sound
 from tests.faults.verdict import Found, Gap, Verdict, judge
 
 TOPIC = "00000000-0000-0000-0000-000000000007"
 LETTER = Coordinates(TOPIC, 1, 0)
+SOUND = Sound("interactions", 6, b"sound")
 ABORTED = Coordinates(TOPIC, 0, 9)
 
 
@@ -21,7 +22,7 @@ def ledger() -> Ledger:
     made = Ledger()
     for offset, number in enumerate((1, 2, 3, 4, 1)):
         made.note(at(offset), Entry("interactions", "good", Fate.ROW, number))
-    made.note(LETTER, Entry("dead_letters", "empty", Fate.LETTER, 77))
+    made.note(LETTER, Entry("dead_letters", "empty", Fate.LETTER, 77, SOUND))
     made.note(ABORTED, Entry("interactions", "good", Fate.NOTHING, 9))
     return made
 
@@ -65,6 +66,19 @@ def test_every_kind_of_wrong_is_found(found: Found, wrong: dict[str, int]) -> No
 
     assert {name: getattr(verdict, name) for name in wrong} == wrong
     assert not verdict.flawless
+
+
+def test_a_repaired_dead_letter_is_a_row_besides() -> None:
+    repaired = ledger()
+    repaired.repair({LETTER: SOUND})
+    once = {"interactions": [1, 2, 3, 4, 6]}
+    mended = replace(RIGHT, rows={"interactions": [*ROWS, (LETTER, 6)]}, final={"interactions": 6, "dead_letters": 1}, once=once)
+
+    assert judge(repaired, mended).flawless
+    assert judge(repaired, RIGHT).lost == 1
+    assert judge(repaired, replace(mended, letters=[])).letters_lost == 1
+    assert judge(repaired, replace(mended, rows={"interactions": [*ROWS, (LETTER, 7)]})).strange == 1
+    assert judge(repaired, replace(mended, rows={"interactions": [*ROWS, (LETTER, 6), (LETTER, 6)]})).duplicated == 1
 
 
 def test_what_kafka_let_go_of_is_in_or_in_a_recorded_gap() -> None:

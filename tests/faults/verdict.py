@@ -73,19 +73,18 @@ EXAMPLES_MAX = 12
 
 
 def judge(ledger: Ledger, found: Found) -> Verdict:
-    entries, gone = ledger.entries, ledger.gone
+    entries, gone, due = ledger.entries, ledger.gone, _due_rows(ledger)
     rows = Counter(where for table in found.rows.values() for where, _ in table)
     letters = Counter(where for where, _ in found.letters)
-    wanted_rows, wanted_letters = _wanted(entries, Fate.ROW), _wanted(entries, Fate.LETTER)
-    absent = [where for where in wanted_rows if where not in rows]
-    absent_letters = [where for where in wanted_letters if where not in letters]
+    absent = [where for where in due if where not in rows]
+    absent_letters = [where for where, entry in entries.items() if entry.fate is Fate.LETTER and where not in letters]
     lost = [where for where in absent if where not in gone]
     letters_lost = [where for where in absent_letters if where not in gone]
     vanished = [where for where in (*absent, *absent_letters) if where in gone]
     unrecorded = [where for where in vanished if not any(gap.covers(where) for gap in found.gaps)]
     overstated = [where for where in (*rows, *letters) if any(gap.covers(where) for gap in found.gaps)]
-    strange = [*_strange_rows(entries, found.rows), *_strange_letters(entries, found.letters)]
-    views = _judge_views(entries, rows, found)
+    strange = [*_strange_rows(due, found.rows), *_strange_letters(entries, found.letters)]
+    views = _judge_views(due, rows, found)
     return Verdict(
         lost=len(lost),
         duplicated=rows.total() - len(rows),
@@ -99,13 +98,13 @@ def judge(ledger: Ledger, found: Found) -> Verdict:
         unrecorded=len(unrecorded),
         overstated=len(overstated),
         examples=(
-            *_examples("lost", lost),
-            *_examples("twice", [where for where, count in rows.items() if count > 1]),
-            *_examples("strange", strange),
-            *_examples("letter lost", letters_lost),
-            *_examples("letter twice", [where for where, count in letters.items() if count > 1]),
-            *_examples("unrecorded", unrecorded),
-            *_examples("in, but in a gap", overstated),
+            *_examples(entries, "lost", lost),
+            *_examples(entries, "twice", [where for where, count in rows.items() if count > 1]),
+            *_examples(entries, "strange", strange),
+            *_examples(entries, "letter lost", letters_lost),
+            *_examples(entries, "letter twice", [where for where, count in letters.items() if count > 1]),
+            *_examples(entries, "unrecorded", unrecorded),
+            *_examples(entries, "in, but in a gap", overstated),
         )[:EXAMPLES_MAX],
     )
 
@@ -117,12 +116,17 @@ class _Views:
     strange: int
 
 
-def _judge_views(entries: Mapping[Coordinates, Entry], rows: Mapping[Coordinates, int], found: Found) -> _Views:
+def _due_rows(ledger: Ledger) -> dict[Coordinates, tuple[str, int]]:
+    """By coordinates: the table, and the number of the event, of every record that is to be a row."""
+    rows = {where: (entry.table, entry.number) for where, entry in ledger.entries.items() if entry.fate is Fate.ROW}
+    return rows | {where: (sound.table, sound.number) for where, sound in ledger.repaired.items()}
+
+
+def _judge_views(due: Mapping[Coordinates, tuple[str, int]], rows: Mapping[Coordinates, int], found: Found) -> _Views:
     """Every event that must be in, or that is in although Kafka has let go of it, once."""
     lost = duplicated = strange = 0
     for table, numbers in found.once.items():
-        own = {where: entry for where, entry in entries.items() if entry.table == table and entry.fate is Fate.ROW}
-        wanted = {entry.number for where, entry in own.items() if where in rows}
+        wanted = {number for where, (own, number) in due.items() if own == table and where in rows}
         counts = Counter(numbers)
         lost += len(wanted - counts.keys())
         duplicated += counts.total() - len(counts)
@@ -133,26 +137,24 @@ def _judge_views(entries: Mapping[Coordinates, Entry], rows: Mapping[Coordinates
     return _Views(lost, duplicated, strange)
 
 
-def _wanted(entries: Mapping[Coordinates, Entry], fate: Fate) -> list[Coordinates]:
-    return [where for where, entry in entries.items() if entry.fate is fate]
-
-
-def _strange_rows(entries: Mapping[Coordinates, Entry], rows: Mapping[str, list[tuple[Coordinates, int]]]) -> list[Coordinates]:
-    return [
-        where
-        for table, content in rows.items()
-        for where, number in content
-        if not _is(entries.get(where), Fate.ROW, number) or entries[where].table != table
-    ]
+def _strange_rows(
+    due: Mapping[Coordinates, tuple[str, int]], rows: Mapping[str, list[tuple[Coordinates, int]]]
+) -> list[Coordinates]:
+    return [where for table, content in rows.items() for where, number in content if due.get(where) != (table, number)]
 
 
 def _strange_letters(entries: Mapping[Coordinates, Entry], letters: Iterable[tuple[Coordinates, int]]) -> list[Coordinates]:
-    return [where for where, checksum in letters if not _is(entries.get(where), Fate.LETTER, checksum)]
+    return [where for where, checksum in letters if not _is_letter(entries.get(where), checksum)]
 
 
-def _is(entry: Entry | None, fate: Fate, number: int) -> bool:
-    return entry is not None and entry.fate is fate and entry.number == number
+def _is_letter(entry: Entry | None, checksum: int) -> bool:
+    return entry is not None and entry.fate is Fate.LETTER and entry.number == checksum
 
 
-def _examples(word: str, places: list[Coordinates]) -> list[str]:
-    return [f"{word}: {where.topic_id}[{where.partition}]@{where.offset}" for where in sorted(places)[:3]]
+def _examples(entries: Mapping[Coordinates, Entry], word: str, places: list[Coordinates]) -> list[str]:
+    return [f"{word}: {_named(where, entries.get(where))}" for where in sorted(places)[:3]]
+
+
+def _named(where: Coordinates, entry: Entry | None) -> str:
+    what = f"{entry.kind} for {entry.table}" if entry else "nothing of ours"
+    return f"{where.topic_id}[{where.partition}]@{where.offset}, {what}"
