@@ -1,7 +1,7 @@
 """The sink's HTTP door: `/metrics` for Prometheus, `/health` for whoever restarts or pages. Reads, and changes nothing.
 
-`/health` answers 200 while the loop comes round and every partition gets on, else 503; the body says what is stuck, for how long
-and why.
+`/health` answers 200 while the broker answers, the loop comes round and every partition gets on, else 503; the body says what is
+stuck, for how long and why.
 """
 
 import json
@@ -18,11 +18,12 @@ STUCK_S = 30.0
 """So long without progress, with something to do, is stuck."""
 
 
-def verdict(standings: Iterable[Standing], loop_silent_s: float) -> dict[str, Any]:
+def verdict(standings: Iterable[Standing], loop_silent_s: float, broker_trouble: str | None) -> dict[str, Any]:
     """What `/health` says."""
     stuck = [standing for standing in standings if standing.waiting_s > STUCK_S or standing.stopped]
     return {
-        "ready": not stuck and loop_silent_s <= STUCK_S,
+        "ready": not stuck and loop_silent_s <= STUCK_S and broker_trouble is None,
+        "broker": broker_trouble or "answers",
         "loop_silent_s": round(loop_silent_s, 1),
         "stuck": [
             {

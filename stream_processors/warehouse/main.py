@@ -95,7 +95,11 @@ class Sink:
         return Edges(source, writer, OwnershipKeeper(source, writer, letters), delivery, self._metrics)
 
     def _health(self) -> dict[str, Any]:
-        return verdict(self._worker.standings(), self._worker.silent_s())
+        try:
+            self._source.ends()
+        except (BrokerTrouble, PartUnreachable) as trouble:
+            return verdict(self._worker.standings(), self._worker.silent_s(), str(trouble))
+        return verdict(self._worker.standings(), self._worker.silent_s(), None)
 
     def run(self, stopped: Callable[[], bool]) -> Result:
         """Run until `stopped`; then deliver and commit what has been gathered."""
