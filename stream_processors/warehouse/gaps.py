@@ -1,7 +1,8 @@
 """Gaps: offsets that Kafka had, that the warehouse has not, and that never will come. Found in a reconciliation, and recorded.
 
 A topic that was deleted takes the group's offsets with it. So the warehouse itself keeps which topic ids have gone by a topic's
-name (`ingest_topics`): one that no longer does, and has no gap yet, has ended where its rows end, as far as anybody can know.
+name (`ingest_topics`, by whichever of its partitions): one that no longer does, and has no gap yet in a partition, has ended there
+where its rows end, as far as anybody can know.
 """
 
 import json
@@ -14,7 +15,7 @@ from stream_processors.warehouse.records import Gap, GapReason, OffsetRanges, Pl
 _FORMER = """
 WITH former AS (
     SELECT DISTINCT _topic_id FROM ingest_topics
-    WHERE topic = {topic:String} AND _partition = {partition:Int32} AND _topic_id NOT IN (
+    WHERE topic = {topic:String} AND _topic_id NOT IN (
         SELECT _topic_id FROM ingest_gaps
         WHERE topic = {topic:String} AND _partition = {partition:Int32} AND reason = 'recreated'
     )
