@@ -1,7 +1,7 @@
 """Gaps: offsets that Kafka had, that the warehouse has not, and that never will come. Found in a reconciliation, and recorded.
 
 A topic that was deleted takes the group's offsets with it. So the warehouse itself keeps which topic ids have gone by a topic's
-name (`ingest_topics`, by whichever of its partitions): one that no longer does, and has no gap yet in a partition, has ended there
+name (`ingest_topics`, by whichever partition): one that no longer does, and has no gap yet in a partition, has ended there
 where its rows end, as far as anybody can know.
 """
 
