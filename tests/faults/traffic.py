@@ -43,7 +43,7 @@ class Traffic:
         self._lock = threading.Lock()
         self._failures: list[str] = []
         self._topic_ids: dict[str, str] = {}
-        self._producer = Producer({"bootstrap.servers": self._bootstrap, "enable.idempotence": True, "log_level": 0})
+        self._producer = self._new_producer()
 
     def send(self, count: int) -> None:
         """Write `count` records; returns when all are acknowledged."""
@@ -83,7 +83,12 @@ class Traffic:
         """Forget ids, and the producer with what it believes of the old topics."""
         with self._lock:
             self._topic_ids.clear()
-            self._producer = Producer({"bootstrap.servers": self._bootstrap, "enable.idempotence": True, "log_level": 0})
+            self._producer = self._new_producer()
+
+    def _new_producer(self) -> Producer:
+        """It finds a broker that has been away within half a second, so that a pause is not its own."""
+        options = {"enable.idempotence": True, "reconnect.backoff.max.ms": 500, "log_level": 0}
+        return Producer({"bootstrap.servers": self._bootstrap, **options})
 
     def _produce(self, producer: Producer, draft: Draft) -> None:
         topic_id = self.topic_id(draft.topic)
