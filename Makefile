@@ -6,7 +6,7 @@ MINUTES ?= 240
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
 
-.PHONY: demo test check lint format bench faults faults-long lock lock-artifacts clean
+.PHONY: demo test check lint format bench bench-long faults faults-long lock lock-artifacts clean
 
 demo: $(VENV)/deploy.stamp  ## set up, and show the whole way of an event on real parts
 	$(BIN)/tailrace demo
@@ -27,8 +27,11 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev.stamp  ## measure the sink and its peers in one run
+bench: $(VENV)/dev.stamp  ## the sink beside its peers, latency, poison, an outage, in one run; writes docs/benchmarks
 	$(BIN)/python -m tests.benchmarks
+
+bench-long: $(VENV)/dev.stamp  ## the outage again, for ten minutes
+	$(BIN)/python -m tests.benchmarks outage --outage-minutes 10
 
 faults: $(VENV)/dev.stamp  ## the sink under every fault, judged by a ledger; writes docs/fault-report.md
 	$(BIN)/python -m tests.faults --report

@@ -1,18 +1,18 @@
 """What is measured: each way from a topic into a table, in a process of its own.
 
-All read the same topic with the same pinned fetch settings in batches of the same size, from joining the group to the last
-commit. `python -m tests.benchmarks.contenders NAME WORKLOAD` prints rows, seconds and CPU seconds of the process as JSON; where
-the parts are comes from TAILRACE_* variables.
+All read the same topic with the same pinned fetch settings (but the engine, which has its own), in batches of the same size.
+`python -m tests.benchmarks.contenders NAME WORKLOAD ROWS SKIP` prints its run as JSON; where the parts are comes from TAILRACE_*
+variables.
 """
 
 import json
 import os
-import resource
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any
 
 import clickhouse_connect
@@ -22,73 +22,90 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from schemas.contracts import contract
 from schemas.wire import HEADER_BYTES
-from stream_processors.warehouse.config import SinkConfig
-from stream_processors.warehouse.kafka_source import consumer_options
-from stream_processors.warehouse.main import Sink
+from stream_processors.warehouse.kafka_source import FETCH_RECORDS_MAX, consumer_options
+from tests.benchmarks.kafka_table import kafka_table
+from tests.benchmarks.meter import Meter
+from tests.benchmarks.sink_contender import run_sink
+from tests.benchmarks.unguarded import take_guards_off
 from tests.benchmarks.workloads import PEER_TABLE, WORKLOADS, Workload
 
 BATCH_ROWS = 100_000
 _POLL_S = 0.2
 
-
-def splice(_workload: Workload) -> int:
-    """The sink itself: exactly once."""
-    sink = Sink(SinkConfig.from_environment({**os.environ, "TAILRACE_SINK_BATCH_ROWS_MAX": str(BATCH_ROWS)}))
-    try:
-        return sink.drain(lambda: False, lambda _done, _total: None).rows
-    finally:
-        sink.close()
+SINK, UNGUARDED, FASTAVRO, DESERIALIZER = "sink", "unguarded", "fastavro", "deserializer"
+TABLE_1, TABLE_2, CONSUME = "kafka-table-1", "kafka-table-2", "consume"
 
 
-def consume(workload: Workload) -> int:
-    """Nothing but the consumer's loop: what the client library leaves for everything else."""
-    return sum(len(batch) for batch, _ in _batches(workload))
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """`rows_share` is the part of the topic that it is given: rates are rates, and the slow would take minutes for all of it."""
+
+    says: str
+    run: Callable[[Workload, Meter], None]
+    rows_share: float
 
 
-def fastavro_insert(workload: Workload) -> int:
-    """fastavro decodes, clickhouse-connect inserts; at least once."""
-    schema = fastavro.parse_schema(contract(workload.record).newest.schema)
+def fastavro_insert(workload: Workload, meter: Meter) -> None:
+    schema = fastavro.parse_schema(workload.schema)
 
     def decode(message: Message) -> Any:
         return fastavro.schemaless_reader(BytesIO((message.value() or b"")[HEADER_BYTES:]), schema, None)
 
-    return _decode_and_insert(workload, decode)
+    _decode_and_insert(workload, decode, meter)
 
 
-def deserializer_insert(workload: Workload) -> int:
-    """Confluent's AvroDeserializer decodes, clickhouse-connect inserts; at least once."""
+def deserializer_insert(workload: Workload, meter: Meter) -> None:
     with SchemaRegistryClient({"url": os.environ["TAILRACE_REGISTRY_URL"]}) as registry:
         deserialize = AvroDeserializer(registry, conf={"subject.name.strategy.type": "TOPIC"})
         where = SerializationContext(_topic(workload), MessageField.VALUE)
-        return _decode_and_insert(workload, lambda message: deserialize(message.value(), where))
+        _decode_and_insert(workload, lambda message: deserialize(message.value(), where), meter)
 
 
-CONTENDERS: dict[str, Callable[[Workload], int]] = {
-    "splice": splice,
-    "fastavro + clickhouse-connect": fastavro_insert,
-    "AvroDeserializer + clickhouse-connect": deserializer_insert,
-    "bare consume loop": consume,
-}
-
-
-def _decode_and_insert(workload: Workload, decode: Callable[[Message], Any]) -> int:
-    client = clickhouse_connect.get_client(dsn=os.environ["TAILRACE_WAREHOUSE_URL"], compress=False)
-    fields = [field["name"] for field in contract(workload.record).newest.schema["fields"]]
-    names, count = ["_partition", "_offset", "_kafka_time", *fields], 0
+def consume(workload: Workload, meter: Meter) -> None:
+    consumer = _consumer(workload)
     try:
-        for batch, commit in _batches(workload):
-            rows = [_row(message, decode(message), fields) for message in batch]
-            client.insert(PEER_TABLE[workload.record], rows, column_names=names)
-            commit()
-            count += len(rows)
+        for batch in _batches(consumer, meter):
+            meter.note(len(batch))
     finally:
+        consumer.close()
+
+
+def unguarded_sink(_workload: Workload, meter: Meter) -> None:
+    take_guards_off()
+    run_sink(meter)
+
+
+CONTENDERS: Mapping[str, Contender] = MappingProxyType(
+    {
+        SINK: Contender("the sink (splice, exactly once)", lambda _workload, meter: run_sink(meter), 1.0),
+        FASTAVRO: Contender("fastavro decode + clickhouse-connect insert", fastavro_insert, 0.14),
+        DESERIALIZER: Contender("AvroDeserializer + clickhouse-connect insert", deserializer_insert, 0.07),
+        TABLE_1: Contender("the engine's Kafka table, AvroConfluent, 1 consumer", kafka_table(1), 0.2),
+        TABLE_2: Contender("the engine's Kafka table, AvroConfluent, 2 consumers", kafka_table(2), 0.2),
+        CONSUME: Contender("bare consume loop, nothing inserted", consume, 0.5),
+        UNGUARDED: Contender("the sink without fence and reconciliation", unguarded_sink, 1.0),
+    }
+)
+
+
+def _decode_and_insert(workload: Workload, decode: Callable[[Message], Any], meter: Meter) -> None:
+    """At least once: the commit follows the insert."""
+    client = clickhouse_connect.get_client(dsn=os.environ["TAILRACE_WAREHOUSE_URL"], compress=False)
+    consumer = _consumer(workload)
+    names = ["_partition", "_offset", "_kafka_time", *workload.columns]
+    try:
+        for batch in _batches(consumer, meter):
+            rows = [_row(message, decode(message), workload.columns) for message in batch]
+            client.insert(PEER_TABLE, rows, column_names=names)
+            consumer.commit(asynchronous=True)
+            meter.note(len(rows))
+    finally:
+        consumer.close()
         client.close()
-    return count
 
 
-def _row(message: Message, record: Any, fields: list[str]) -> list[Any]:
+def _row(message: Message, record: Any, fields: Mapping[str, str]) -> list[Any]:
     kafka_time = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
     return [message.partition(), message.offset(), kafka_time, *[_native(record[name]) for name in fields]]
 
@@ -100,42 +117,43 @@ def _native(value: Any) -> Any:
     return value
 
 
-def _batches(workload: Workload) -> Iterator[tuple[list[Message], Callable[[], None]]]:
-    """All of a topic, in batches, and what commits each."""
-    bootstrap, topic = os.environ["TAILRACE_KAFKA_BOOTSTRAP"], _topic(workload)
+def _consumer(workload: Workload) -> Consumer:
+    bootstrap = os.environ["TAILRACE_KAFKA_BOOTSTRAP"]
     options = consumer_options({"bootstrap.servers": bootstrap}, os.environ["TAILRACE_SINK_GROUP"])
     consumer = Consumer({**options, "auto.offset.reset": "earliest"})
-    consumer.subscribe([topic])
-    ended: set[int | None] = set()
+    consumer.subscribe([_topic(workload)])
+    return consumer
+
+
+def _batches(consumer: Consumer, meter: Meter) -> Iterator[list[Message]]:
+    """Until the meter has what it wants."""
     batch: list[Message] = []
-    try:
-        while len(ended) < workload.partitions:
-            for message in consumer.consume(20_000, _POLL_S):
-                error = message.error()
-                if error is None:
-                    batch.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    ended.add(message.partition())
-            if len(batch) >= BATCH_ROWS:
-                yield batch, lambda: consumer.commit(asynchronous=True)
-                batch = []
-        if batch:
-            yield batch, lambda: consumer.commit(asynchronous=True)
-    finally:
-        consumer.close()
+    while len(batch) < meter.left:
+        if found := [message for message in consumer.consume(FETCH_RECORDS_MAX, _POLL_S) if _is_record(message)]:
+            meter.start()
+            batch += found
+        if len(batch) >= BATCH_ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _is_record(message: Message) -> bool:
+    error = message.error()
+    assert error is None or error.code() == KafkaError._PARTITION_EOF, f"the consumer: {error}"
+    return error is None
 
 
 def _topic(workload: Workload) -> str:
-    return os.environ["TAILRACE_TOPIC_PREFIX"] + workload.topic
+    return os.environ["TAILRACE_TOPIC_PREFIX"] + workload.topic.name
 
 
 def main() -> None:
-    contend, workload = CONTENDERS[sys.argv[1]], WORKLOADS[sys.argv[2]]
-    before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    rows = contend(workload)
-    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    sys.stdout.write(json.dumps({"rows": rows, "seconds": seconds, "cpu_seconds": cpu_s}) + "\n")
+    contender, workload = CONTENDERS[sys.argv[1]], WORKLOADS[sys.argv[2]]
+    meter = Meter(os.environ, int(sys.argv[3]), int(sys.argv[4]))
+    contender.run(workload, meter)
+    sys.stdout.write(json.dumps(meter.run().as_json()) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,21 @@
+"""All parts, in the order in which they run."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tests.benchmarks import encoding, latency, outage, overhead, poison, throughput
+from tests.benchmarks.part import Part
+
+PARTS: Mapping[str, Part] = MappingProxyType(
+    {
+        part.name: part
+        for part in (
+            Part("throughput", throughput.measure, throughput.present),
+            Part("overhead", overhead.measure, overhead.present),
+            Part("latency", latency.measure, latency.present),
+            Part("poison", poison.measure, poison.present),
+            Part("outage", outage.measure, outage.present),
+            Part("encoding", encoding.measure, encoding.present),
+        )
+    }
+)
