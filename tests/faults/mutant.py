@@ -17,9 +17,9 @@ from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.errors import NoAnswer, Refused
 from stream_processors.warehouse.kafka_source import KafkaSource
 from stream_processors.warehouse.ownership import OwnershipKeeper
-from stream_processors.warehouse.protocol import Examined
+from stream_processors.warehouse.partition import Partition
 from stream_processors.warehouse.records import OffsetRanges, Position
-from stream_processors.warehouse.tenure import Tenure
+from stream_processors.warehouse.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,13 @@ def _no_topic_id() -> None:
 
 
 def _commit_first() -> None:
-    genuine = Tenure._examine
+    genuine = Worker._deliver
 
-    def examine(self: Tenure) -> Examined:
-        examined = genuine(self)
-        batch = self._batch_in_hand()
-        self._edges.source.commit({self.place: Position(batch.end, self._topic_id)})
-        return examined
+    def deliver(self: Worker, partition: Partition) -> None:
+        self._to_commit[partition.place] = Position(partition.gathering.end, partition.tenure.ownership.topic_id)
+        genuine(self, partition)
 
-    _set(Tenure, "_examine", examine)
+    _set(Worker, "_deliver", deliver)
 
 
 def _resend() -> None:
