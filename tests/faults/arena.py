@@ -19,7 +19,7 @@ from tests.faults.fleet import LAUNCH, PROTOCOLS, Fleet
 from tests.faults.inspection import Warehouse
 from tests.faults.ledger import Ledger
 from tests.faults.plan import Effect, Fault
-from tests.faults.proxy import FaultProxy
+from tests.faults.proxy import LATEST, FaultProxy, Passed
 from tests.faults.records import Mix
 from tests.faults.second_opinion import Opinion, ask
 from tests.faults.stack import LocalStack
@@ -108,6 +108,16 @@ class Arena:
         self.missed[fault.label] += 1
         return None
 
+    def goes_on(self, sinks: int, limit_s: float) -> bool:
+        """Whether so many sinks, started where there are fewer, insert something from now on."""
+        began_s = time.monotonic()
+        self.fleet.ensure(sinks)
+
+        def has_inserted() -> bool:
+            return any(passed.at_s > began_s and is_insert(passed) for passed in self.proxy.passed[-LATEST:])
+
+        return eventually(has_inserted, limit_s)
+
     def act(self, fault: Fault, sink: str) -> None:
         """What a fault does to processes."""
         if fault.effect in {Effect.KILL_SINK, Effect.KILL_BOTH}:
@@ -132,9 +142,13 @@ class Arena:
 
     def longest_pause_s(self, since_s: float, until_s: float) -> float:
         """The longest time without an insert that went well."""
-        times = [passed.at_s for passed in self.proxy.passed if passed.step in {Step.INSERT, Step.INSERT_LETTERS}]
+        times = [passed.at_s for passed in self.proxy.passed if is_insert(passed)]
         marks = [since_s, *(at_s for at_s in times if since_s < at_s < until_s), until_s]
         return max(later - earlier for earlier, later in pairwise(marks))
+
+
+def is_insert(passed: Passed) -> bool:
+    return passed.step in {Step.INSERT, Step.INSERT_LETTERS}
 
 
 @contextmanager

@@ -34,6 +34,8 @@ class Mutant:
     by: tuple[str, ...]
     patch: Callable[[], None] | None = None
     sql: tuple[str, ...] = ()
+    share: float = 0.2
+    """Of the scenario's usual extent, for each seed."""
 
 
 def _no_fence() -> None:
@@ -101,11 +103,11 @@ _LOSSES = ("lost", "letters_lost")
 
 MUTANTS: Mapping[str, Mutant] = MappingProxyType(
     {
-        "fence": Mutant("the fence", "late-posts", _COPIES, _no_fence),
-        "drain": Mutant("the drain", "slow-warehouse", _COPIES, _no_drain),
+        "fence": Mutant("the fence", "late-posts", _COPIES, _no_fence, share=0.5),
+        "drain": Mutant("the drain", "slow-warehouse", _COPIES, _no_drain, share=1),
         "reconciliation": Mutant("the reconciliation", "kill", _COPIES, _no_reconciliation),
-        "guard": Mutant("the guard", "poison", (*_LOSSES, "strange", STUCK), sql=_UNGUARDED),
-        "topic-id": Mutant("the topic's id", "recreated", (*_LOSSES, "strange"), _no_topic_id),
+        "guard": Mutant("the guard", "poison", (*_LOSSES, "strange", STUCK), sql=_UNGUARDED, share=0.5),
+        "topic-id": Mutant("the topic's id", "recreated", (*_LOSSES, "strange"), _no_topic_id, share=1),
         "commit-first": Mutant("the rule that commits come after inserts", "kill", _LOSSES, _commit_first),
         "resend": Mutant("the ban on resending", "warehouse", _COPIES, _resend),
     }

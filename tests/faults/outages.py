@@ -19,6 +19,7 @@ HANG_PER_OUTAGE = 2.0
 STRIKE_LIMIT_S = 60.0
 """A partition that has failed a few times in a row pauses between its tries."""
 KAFKA_HANG_S = 5.0
+WORK_LIMIT_S = 60.0
 
 _MIX = Mix(poison=0.005, kinds=MISFRAMED, duplicates=0.05, newer_schema=0.3)
 _INSERTS = (Step.INSERT, Step.INSERT_LETTERS)
@@ -50,9 +51,11 @@ def _warehouse_plan(random: Random, extent: Extent) -> Plan:
 
 def _run_warehouse(arena: Arena, plan: Plan, extent: Extent) -> None:
     _meet_all(arena, plan, extent)
-    with arena.traffic.trickling(RECORDS_PER_S), arena.stack.stopped("warehouse"):
-        _endure(extent.outage_s)
-    arena.struck[f"warehouse stopped for {extent.outage_s:.0f} s"] += 1
+    with arena.traffic.trickling(RECORDS_PER_S):
+        with arena.stack.stopped("warehouse"):
+            _endure(extent.outage_s)
+        arena.struck[f"warehouse stopped for {extent.outage_s:.0f} s"] += 1
+        _expect_work(arena)
 
 
 def _meet_all(arena: Arena, plan: Plan, _extent: Extent) -> None:
@@ -75,20 +78,30 @@ def _no_plan(_random: Random, _extent: Extent) -> Plan:
 
 
 def _run_broker(arena: Arena, _plan: Plan, extent: Extent) -> None:
-    """Killed at moments that the seed gives, hung for longer than a session, then stopped; records wait at their producer."""
-    arena.fleet.ensure(SINKS)
-    for _ in range(extent.points):
-        with arena.traffic.trickling(RECORDS_PER_S):
-            _endure(arena.random.uniform(0.5, 4.0))
+    """Killed at moments that the seed gives, hung for longer than a session, then stopped; records wait at their producer.
+
+    Each strikes sinks that are at work. A sink that finds no broker at its start ends: it is started again.
+    """
+    with arena.traffic.trickling(RECORDS_PER_S):
+        for _ in range(extent.points):
+            _expect_work(arena)
+            _endure(arena.random.uniform(0.0, 2.0))
             arena.stack.kill("kafka")
-        arena.struck["broker killed"] += 1
-        arena.stack.await_ready("kafka")
-    with arena.traffic.trickling(RECORDS_PER_S), arena.stack.hanging("kafka"):
-        _endure(KAFKA_HANG_S)
-    arena.struck["broker hung"] += 1
-    with arena.traffic.trickling(RECORDS_PER_S), arena.stack.stopped("kafka"):
-        _endure(extent.outage_s)
-    arena.struck[f"broker stopped for {extent.outage_s:.0f} s"] += 1
+            arena.stack.await_ready("kafka")
+            arena.struck["broker killed"] += 1
+        _expect_work(arena)
+        with arena.stack.hanging("kafka"):
+            _endure(KAFKA_HANG_S)
+        arena.struck["broker hung"] += 1
+        _expect_work(arena)
+        with arena.stack.stopped("kafka"):
+            _endure(extent.outage_s)
+        arena.struck[f"broker stopped for {extent.outage_s:.0f} s"] += 1
+        _expect_work(arena)
+
+
+def _expect_work(arena: Arena) -> None:
+    assert arena.goes_on(SINKS, WORK_LIMIT_S), f"the sinks insert again within {WORK_LIMIT_S:.0f} s"
 
 
 def _endure(seconds: float) -> None:

@@ -10,8 +10,6 @@ from tests.faults.scenarios import SCENARIOS
 from tests.faults.stack import LocalStack
 
 SEEDS_MAX = 4
-SHARE = 0.5
-"""Of a scenario's usual extent, for each seed."""
 PROTOCOL = "classic"
 
 
@@ -54,9 +52,9 @@ def _try(stack: LocalStack, name: str, first_seed: int, seeds: int) -> Proof:
     """With the `seeds`-th seed."""
     mutant, seed = MUTANTS[name], first_seed + seeds - 1
     scenario = SCENARIOS[mutant.scenario]
-    outcome = run(stack, scenario, seed, PROTOCOL, SHARE, name)
+    outcome = run(stack, scenario, seed, PROTOCOL, mutant.share, name)
     counts = {**asdict(outcome.verdict), STUCK: int(not outcome.finished)}
     wrong = {field: count for field, count in counts.items() if count and field in mutant.by}
     found = bool(wrong) and (outcome.finished or STUCK in mutant.by)
-    again = command(scenario, seed, PROTOCOL, SHARE, name)
+    again = command(scenario, seed, PROTOCOL, mutant.share, name)
     return Proof(name, mutant.without, scenario.name, found, seeds, again, wrong)

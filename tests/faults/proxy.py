@@ -23,8 +23,8 @@ from tests.waiting import eventually
 
 ANSWER_TIMEOUT_S = 180.0
 SUCCESSOR_LIMIT_S = 20.0
-SUCCESSOR_LOOK = 500
-"""The successor's insert is among so many last requests."""
+LATEST = 500
+"""An insert that is waited for is among so many last requests."""
 NOT_ENOUGH_SPACE = 243
 _KILLS = frozenset({Effect.KILL_SINK, Effect.KILL_WAREHOUSE, Effect.KILL_BOTH, Effect.STOP_SINK})
 _HOP_HEADERS = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
@@ -109,7 +109,7 @@ class FaultProxy:
         now_s = time.monotonic()
 
         def has_inserted() -> bool:
-            return any(passed.comment == request.comment and passed.at_s > now_s for passed in self.passed[-SUCCESSOR_LOOK:])
+            return any(passed.comment == request.comment and passed.at_s > now_s for passed in self.passed[-LATEST:])
 
         eventually(has_inserted, SUCCESSOR_LIMIT_S)
 
