@@ -12,24 +12,24 @@ from uuid import UUID
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.records import Gap, GapReason, OffsetRanges, Place
 
-_FORMER = """
-WITH former AS (
-    SELECT DISTINCT _topic_id FROM ingest_topics
-    WHERE topic = {topic:String} AND _topic_id NOT IN (
-        SELECT _topic_id FROM ingest_gaps
-        WHERE topic = {topic:String} AND _partition = {partition:Int32} AND reason = 'recreated'
-    )
+_KNOWN = """
+SELECT DISTINCT _topic_id FROM ingest_topics
+WHERE topic = {topic:String} AND _topic_id NOT IN (
+    SELECT _topic_id FROM ingest_gaps
+    WHERE topic = {topic:String} AND _partition = {partition:Int32} AND reason = 'recreated'
 )
-SELECT former._topic_id, max(present._offset) + 1
-FROM former
-LEFT JOIN (
-    SELECT _topic_id, _offset FROM %(table)s WHERE _partition = {partition:Int32} AND _topic_id IN former
+FORMAT TabSeparated
+"""
+_END = """
+SELECT max(_offset) + 1
+FROM (
+    SELECT _topic_id, _partition, _offset FROM %(table)s
     UNION ALL
-    SELECT _topic_id, _offset FROM dead_letters WHERE _partition = {partition:Int32} AND _topic_id IN former
-) AS present ON present._topic_id = former._topic_id
-GROUP BY former._topic_id
-SETTINGS join_use_nulls = 1
-FORMAT JSONCompactEachRow
+    SELECT _topic_id, _partition, _offset FROM dead_letters
+)
+WHERE _topic_id = {topic_id:UUID} AND _partition = {partition:Int32}
+HAVING count() > 0
+FORMAT TabSeparated
 """
 _REMEMBER = "INSERT INTO ingest_topics (topic, _partition, _topic_id) FORMAT JSONEachRow"
 _RECORD = "INSERT INTO ingest_gaps (topic, _topic_id, _partition, reason, first_offset, end_offset, detail) FORMAT JSONEachRow"
@@ -51,16 +51,21 @@ def find_gaps(topic_id: UUID, reached: int, present: OffsetRanges, first: int, e
     return [Gap(topic_id, GapReason.EXPIRED, *gap) for gap in present.missing(reached, first)]
 
 
-def topic_ids(writer: ClickHouseWriter, place: Place, table: str) -> Mapping[UUID, int]:
-    """Topics of the name of `place`, each with the offset after its last record here; not those whose end is recorded."""
-    answer = writer.query(_FORMER % {"table": table}, {"topic": place.topic, "partition": str(place.partition)})
-    rows = [json.loads(line) for line in answer.splitlines()]
-    return {UUID(topic_id): int(end or 0) for topic_id, end in rows}
+def topic_ids(writer: ClickHouseWriter, place: Place) -> set[UUID]:
+    """Topics that have gone by the name of `place`, but for those whose end is recorded."""
+    answer = writer.query(_KNOWN, {"topic": place.topic, "partition": str(place.partition)})
+    return {UUID(line) for line in answer.decode().split()}
 
 
-def recreated(known: Mapping[UUID, int], topic_id: UUID) -> list[Gap]:
-    """The ends of the topics that went by the name before `topic_id`."""
-    return [Gap(former, GapReason.RECREATED, end, None) for former, end in known.items() if former != topic_id]
+def recreated(writer: ClickHouseWriter, place: Place, table: str, former: Iterable[UUID]) -> list[Gap]:
+    """The ends of topics that no longer go by the name of `place`. Reads the whole of the table's coordinates, once a topic."""
+    return [Gap(topic_id, GapReason.RECREATED, _end(writer, place, table, topic_id), None) for topic_id in former]
+
+
+def _end(writer: ClickHouseWriter, place: Place, table: str, topic_id: UUID) -> int:
+    """The offset after the last record of a topic's partition that is here."""
+    coordinates = {"topic_id": str(topic_id), "partition": str(place.partition)}
+    return int(writer.query(_END % {"table": table}, coordinates) or 0)
 
 
 def remember(writer: ClickHouseWriter, place: Place, topic_id: UUID) -> None:

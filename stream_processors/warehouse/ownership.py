@@ -96,8 +96,9 @@ class OwnershipKeeper:
         coordinates = {"topic_id": str(topic_id), "partition": str(place.partition), "first": str(reached)}
         present = _ranges(self.writer.query(_PRESENT.format(table=table), coordinates))
         letters = _rejections(self.writer.query(_DEAD_LETTERS, coordinates))
-        known = topic_ids(self.writer, place, table)
-        gaps = recreated(known, topic_id) + find_gaps(topic_id, reached, present, first, end)
+        known = topic_ids(self.writer, place)
+        gaps = recreated(self.writer, place, table, known - {topic_id})
+        gaps += find_gaps(topic_id, reached, present, first, end)
         start = max(first, reached)
         accounted = OffsetRanges([(0, start), *present])
         return Ownership(place, topic_id, owner, start, accounted), Found(present.count(), gaps, letters, topic_id not in known)

@@ -2,7 +2,7 @@
 
 Every insert has a price of its own, whatever its size. So a batch waits about as long as the partitions together need for a round
 of inserts: on an idle warehouse that is little, on a busy one more, and never beyond the configured ages. A partition that is far
-behind gains nothing from haste: it waits until its batch is full.
+behind gains nothing from haste: it waits a little longer for its batch to fill.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ DUTY = 2.0
 """Inserting should take at most one part in so many of the time."""
 BEHIND_RECORDS = 20_000
 """A partition with more than this still to fetch is behind."""
-BEHIND_AGE_S = 5.0
+BEHIND_AGE_S = 1.0
 _MEMORY = 0.8
 
 

@@ -7,14 +7,14 @@ from confluent_kafka import KafkaError
 
 from stream_processors.warehouse.dead_letter_limit import WINDOW_RECORDS, DeadLetterLimit
 from stream_processors.warehouse.errors import meaning
-from stream_processors.warehouse.gaps import find_gaps, recreated
+from stream_processors.warehouse.gaps import find_gaps
 from stream_processors.warehouse.kafka_source import runs
 from stream_processors.warehouse.pacing import BEHIND_AGE_S, BEHIND_RECORDS, Pace
 from stream_processors.warehouse.records import Gap, GapReason, OffsetRanges
 from stream_processors.warehouse.suspicion import WINDOW_MAX, Look, Suspicion
 from tests.stream_processors.messages import FakeMessage
 
-TOPIC, OTHER = UUID(int=1), UUID(int=2)
+TOPIC = UUID(int=1)
 
 
 def test_a_quiet_sink_delivers_soon_and_a_busy_one_gathers_up_to_the_limit() -> None:
@@ -26,7 +26,7 @@ def test_a_quiet_sink_delivers_soon_and_a_busy_one_gathers_up_to_the_limit() -> 
     assert pace.age_s(partitions=10, lag_records=0) == 0.5
 
 
-def test_a_partition_that_is_behind_waits_until_it_is_full() -> None:
+def test_a_partition_that_is_behind_waits_longer_for_its_batch_to_fill() -> None:
     assert Pace(0.05, 0.5).age_s(partitions=1, lag_records=BEHIND_RECORDS + 1) == BEHIND_AGE_S
 
 
@@ -123,10 +123,6 @@ def test_what_expired_unread_is_a_gap_but_for_what_is_there() -> None:
         Gap(TOPIC, GapReason.EXPIRED, 60, 100),
     ]
     assert gaps(0, [], first=7, end=9) == [Gap(TOPIC, GapReason.EXPIRED, 0, 7)]
-
-
-def test_a_topic_made_anew_leaves_a_gap_whose_end_nobody_knows() -> None:
-    assert recreated({OTHER: 40, TOPIC: 9}, TOPIC) == [Gap(OTHER, GapReason.RECREATED, 40, None)]
 
 
 def test_a_log_that_ends_before_what_was_read_has_lost_records() -> None:
