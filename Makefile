@@ -36,8 +36,8 @@ bench-long: $(VENV)/dev.stamp  ## the outage again, for ten minutes
 faults: $(VENV)/dev.stamp  ## the sink under every fault, judged by a ledger; writes docs/fault-report.md
 	$(BIN)/python -m tests.faults --report
 
-faults-long: $(VENV)/dev.stamp  ## the same, round after round of fresh seeds; make faults-long MINUTES=480
-	$(BIN)/python -m tests.faults --report --minutes $(MINUTES)
+faults-long: $(VENV)/dev.stamp  ## the same, round after round of fresh seeds, then with each rule taken away; MINUTES=480
+	$(BIN)/python -m tests.faults --report --mutants too --minutes $(MINUTES)
 
 lock:  ## resolve the dependencies anew; needs uv
 	$(LOCK) --extra dev --output-file requirements/dev.lock

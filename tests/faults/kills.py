@@ -79,7 +79,7 @@ KILL = Scenario(
     shows="kill -9 of the sink at every step of the protocol",
     plan=_plan,
     run=_run,
-    points=108,
+    points=102,
     protocols=("classic", "kip848"),
     mix=_MIX,
 )

@@ -85,7 +85,7 @@ STORM = Scenario(
     plan=_no_plan,
     run=_run_storm,
     points=0,
-    outage_s=60.0,
+    outage_s=40.0,
     mix=_MIX,
     pause_limit_s=STORM_PAUSE_LIMIT_S,
     protocols=("classic", "kip848"),
@@ -95,7 +95,7 @@ SLEEPER = Scenario(
     shows="An owner stopped until its session has expired and others own its partitions, then woken with its work unsent",
     plan=_sleeper_plan,
     run=_run_sleepers,
-    points=8,
+    points=6,
     mix=_MIX,
     protocols=("classic", "kip848"),
 )

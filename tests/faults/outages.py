@@ -114,7 +114,7 @@ WAREHOUSE = Scenario(
     shows="The warehouse killed at inserts, stopped, answering 500, hanging, out of space, and dropping connections",
     plan=_warehouse_plan,
     run=_run_warehouse,
-    points=24,
+    points=15,
     outage_s=60.0,
     mix=_MIX,
 )

@@ -94,9 +94,10 @@ def report(outcomes: Iterable[Figures], proofs: Iterable[Figures], machine: str)
     lines = [
         "# Fault report",
         "",
-        "Made by `make faults`; every figure is from docs/faults/*.json. Shown is whether every record that the broker",
-        "acknowledged to the harness is in the warehouse once, as a row or as a dead letter, or in a recorded gap. Base tables",
-        "are counted without FINAL, with merging off: `twice in base` is how often the second line would have been needed.",
+        "Made by `python -m tests.faults --report`, which `make faults` runs; every figure is from docs/faults/*.json, and with",
+        "each run stands the command that draws its faults again. Shown is whether every record that the broker acknowledged to",
+        "the harness is in the warehouse once, as a row or as a dead letter, or in a recorded gap. Base tables are counted",
+        "without FINAL, with merging off: `twice in base` is how often the second line would have been needed.",
         "",
         f"Machine: {machine}.",
         "",
