@@ -193,9 +193,8 @@ ORDER BY (topic, _topic_id, _partition, reason, first_offset);
 CREATE TABLE ingest_topics
 (
     topic LowCardinality(String),
-    _partition Int32,
     _topic_id UUID,
-    owned_at DateTime64(3, 'UTC') DEFAULT now64(3)
+    seen_at DateTime64(3, 'UTC') DEFAULT now64(3)
 )
-ENGINE = ReplacingMergeTree(owned_at)
-ORDER BY (topic, _partition, _topic_id);
+ENGINE = ReplacingMergeTree(seen_at)
+ORDER BY (topic, _topic_id);

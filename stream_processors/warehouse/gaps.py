@@ -1,7 +1,7 @@
 """Gaps: offsets that Kafka had, that the warehouse has not, and that never will come. Found in a reconciliation, and recorded.
 
 A topic that was deleted takes the group's offsets with it. So the warehouse itself keeps which topic ids have gone by a topic's
-name (`ingest_topics`, by whichever partition): one that no longer does, and has no gap yet in a partition, has ended there
+name (`ingest_topics`, as soon as a sink sees one): one that no longer does, and has no gap yet in a partition, has ended there
 where its rows end, as far as anybody can know.
 """
 
@@ -31,7 +31,7 @@ WHERE _topic_id = {topic_id:UUID} AND _partition = {partition:Int32}
 HAVING count() > 0
 FORMAT TabSeparated
 """
-_REMEMBER = "INSERT INTO ingest_topics (topic, _partition, _topic_id) FORMAT JSONEachRow"
+_REMEMBER = "INSERT INTO ingest_topics (topic, _topic_id) FORMAT JSONEachRow"
 _RECORD = "INSERT INTO ingest_gaps (topic, _topic_id, _partition, reason, first_offset, end_offset, detail) FORMAT JSONEachRow"
 _DETAILS = {
     GapReason.EXPIRED: "older than the log's retention before they were read; transaction markers among them cannot be told",
@@ -68,9 +68,9 @@ def _end(writer: ClickHouseWriter, place: Place, table: str, topic_id: UUID) -> 
     return int(writer.query(_END % {"table": table}, coordinates) or 0)
 
 
-def remember(writer: ClickHouseWriter, place: Place, topic_id: UUID) -> None:
+def remember(writer: ClickHouseWriter, topic: str, topic_id: UUID) -> None:
     """Keep that this topic goes by the name."""
-    row = {"topic": place.topic, "_partition": place.partition, "_topic_id": str(topic_id)}
+    row = {"topic": topic, "_topic_id": str(topic_id)}
     writer.command(_REMEMBER, "tailrace topics", json.dumps(row).encode())
 
 

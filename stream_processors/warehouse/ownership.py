@@ -14,7 +14,7 @@ import json
 import secrets
 import time
 from base64 import b64decode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -76,8 +76,6 @@ class Found(NamedTuple):
     """Gaps that are new."""
     letters: list[Rejection]
     """Dead letters past the committed offset."""
-    unknown_topic: bool
-    """The warehouse has not heard of this topic id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +85,16 @@ class OwnershipKeeper:
     source: KafkaSource
     writer: ClickHouseWriter
     dead_letters: DeadLetterTopic
+    remembered: set[tuple[str, UUID]] = field(default_factory=set)
+    """Names and ids of topics that this process has seen and written down."""
+
+    def identify(self, topic: str) -> UUID:
+        """The id of the topic of this name, which the warehouse remembers from here on."""
+        topic_id = self.source.topic_id(topic)
+        if (topic, topic_id) not in self.remembered:
+            remember(self.writer, topic, topic_id)
+            self.remembered.add((topic, topic_id))
+        return topic_id
 
     def reconcile(self, topic_id: UUID, owner: bytes, place: Place, table: str) -> tuple[Ownership, Found]:
         """Where to go on, and what is accounted for from there; only after the fence and the drain."""
@@ -96,18 +104,16 @@ class OwnershipKeeper:
         coordinates = {"topic_id": str(topic_id), "partition": str(place.partition), "first": str(reached)}
         present = _ranges(self.writer.query(_PRESENT.format(table=table), coordinates))
         letters = _rejections(self.writer.query(_DEAD_LETTERS, coordinates))
-        known = topic_ids(self.writer, place)
-        gaps = recreated(self.writer, place, table, known - {topic_id})
+        former = topic_ids(self.writer, place) - {topic_id}
+        gaps = recreated(self.writer, place, table, former)
         gaps += find_gaps(topic_id, reached, present, first, end)
         start = max(first, reached)
         accounted = OffsetRanges([(0, start), *present])
-        return Ownership(place, topic_id, owner, start, accounted), Found(present.count(), gaps, letters, topic_id not in known)
+        return Ownership(place, topic_id, owner, start, accounted), Found(present.count(), gaps, letters)
 
     def announce(self, ownership: Ownership, found: Found) -> None:
         """Write down what was found, and send the dead letters to their topic again."""
         record(self.writer, ownership.place, found.gaps)
-        if found.unknown_topic:
-            remember(self.writer, ownership.place, ownership.topic_id)
         self.dead_letters.publish(ownership.topic_id, ownership.place, found.letters)
 
 

@@ -117,7 +117,7 @@ class Tenure:
         self._owned_before = True
 
     def _identify(self) -> None:
-        topic_id = self._edges.source.topic_id(self.place.topic)
+        topic_id = self._edges.keeper.identify(self.place.topic)
         if self._state.batch_in_hand:
             self._refuse_another(topic_id)
         self._topic_id = topic_id
@@ -146,7 +146,7 @@ class Tenure:
         self._edges.keeper.announce(self.ownership, self._found)
 
     def _confirm(self) -> None:
-        self._refuse_another(self._edges.source.topic_id(self.place.topic))
+        self._refuse_another(self._edges.keeper.identify(self.place.topic))
 
     def _examine(self) -> Examined:
         batch = self._batch_in_hand()
