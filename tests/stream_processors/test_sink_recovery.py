@@ -164,7 +164,7 @@ def test_a_dead_owners_partitions_are_taken_over_and_two_processes_share_the_res
 def test_sigterm_ends_within_ten_seconds_though_the_warehouse_hangs(bench: Bench, tmp_path: Path) -> None:
     warehouse = listener(urlsplit(bench.environment["TAILRACE_WAREHOUSE_URL"]).port)
     with running_sink(bench, tmp_path / "log") as (sink, door):
-        assert eventually(lambda: owned(door) > 0, LIMIT_S), "partitions are owned"
+        assert eventually(lambda: owned(door) == partitions(bench), LIMIT_S), "all partitions are owned"
         warehouse.suspend()
         try:
             bench.produce(interactions(bench, 500))
