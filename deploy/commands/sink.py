@@ -28,7 +28,7 @@ Settings, each with its default:
   TAILRACE_SINK_GROUP                        the consumer group; <prefix>warehouse
   TAILRACE_SINK_BATCH_ROWS_MAX               100000
   TAILRACE_SINK_BATCH_BYTES_MAX              32 MiB
-  TAILRACE_SINK_BATCH_AGE_MS_MIN, _MAX       50, 500: how long a batch gathers
+  TAILRACE_SINK_BATCH_AGE_MS_MIN, _MAX       50, 300: how long a batch gathers
   TAILRACE_SINK_BYTES_IN_HAND_MAX            64 MiB, over all partitions
   TAILRACE_SINK_INSERTS_MAX                  3 at once, one at a time a partition
   TAILRACE_SINK_DEAD_LETTERS_PERCENT_MAX     20: above it a partition stops

@@ -40,7 +40,7 @@ class SinkConfig:
                 rows=read.integer("TAILRACE_SINK_BATCH_ROWS_MAX", 100_000, minimum=1, maximum=1_000_000),
                 bytes=read.integer("TAILRACE_SINK_BATCH_BYTES_MAX", 32 << 20, minimum=1, maximum=1 << 30),
                 age_s_min=read.integer("TAILRACE_SINK_BATCH_AGE_MS_MIN", 50, minimum=0, maximum=60_000) / 1000,
-                age_s_max=read.integer("TAILRACE_SINK_BATCH_AGE_MS_MAX", 500, minimum=0, maximum=60_000) / 1000,
+                age_s_max=read.integer("TAILRACE_SINK_BATCH_AGE_MS_MAX", 300, minimum=0, maximum=60_000) / 1000,
                 bytes_in_hand=read.integer("TAILRACE_SINK_BYTES_IN_HAND_MAX", 64 << 20, minimum=1 << 20, maximum=1 << 36),
             ),
             crew=read.integer("TAILRACE_SINK_INSERTS_MAX", 3, minimum=1, maximum=64),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 DUTY = 2.0
 """Inserting should take at most one part in so many of the time."""
-BEHIND_RECORDS = 20_000
+BEHIND_RECORDS = 100_000
 """A partition with more than this still to fetch is behind."""
 BEHIND_AGE_S = 1.0
 _MEMORY = 0.8
