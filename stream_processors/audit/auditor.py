@@ -16,7 +16,7 @@ from functools import partial
 from uuid import UUID
 
 from schemas.errors import PartUnreachable
-from schemas.tables import TABLE_OF_RECORD, load_tables
+from schemas.tables import TABLE_OF_RECORD, Column, load_tables
 from schemas.topics import PRODUCER_CHECKPOINTS, TOPICS, Topic, topic_name
 from stream_processors.audit import emitters, partitions
 from stream_processors.audit.config import AuditConfig
@@ -26,7 +26,7 @@ from stream_processors.audit.kafka_log import KafkaLog
 from stream_processors.audit.partitions import Evidence, Gap, Log, PartitionReport
 from stream_processors.audit.report import Report, listed
 from stream_processors.audit.warehouse_view import Times, WarehouseView
-from stream_processors.warehouse.records import Place
+from stream_processors.warehouse.records import Place, Route
 
 TRIES_MAX = 3
 """Logs that begin later at every look are left alone after so many."""
@@ -46,10 +46,8 @@ class _Route:
     topic: Topic
     name: str
     table: str
-
-    @property
-    def numbered(self) -> bool:
-        return "producer_seq" in load_tables()[self.table]
+    numbered: bool
+    """Its events carry their producer's numbers."""
 
 
 class Auditor:
@@ -61,7 +59,8 @@ class Auditor:
         self._chosen = frozenset(config.topics) or frozenset(topic.name for topic in AUDITED)
         # Producers cannot be judged without their checkpoints, whatever is chosen.
         wanted = [topic for topic in AUDITED if topic.name in self._chosen or topic is PRODUCER_CHECKPOINTS]
-        self._routes = [_route(topic, config.topic_prefix) for topic in wanted]
+        tables = load_tables()
+        self._routes = [_route(topic, config.topic_prefix, tables) for topic in wanted]
 
     def audit(self) -> Report:
         """Raises PartUnreachable where a part does not answer, or the logs do not keep still."""
@@ -152,9 +151,9 @@ class Auditor:
         return reports
 
 
-def _route(topic: Topic, prefix: str) -> _Route:
-    assert topic.record is not None, "only topics with a record have a table"
-    return _Route(topic, topic_name(prefix, topic), TABLE_OF_RECORD[topic.record])
+def _route(topic: Topic, prefix: str, tables: Mapping[str, Mapping[str, Column]]) -> _Route:
+    table = Route.of(topic).table
+    return _Route(topic, topic_name(prefix, topic), table, "producer_seq" in tables[table])
 
 
 def _by_partition(gaps: Iterable[Gap]) -> dict[tuple[UUID, int], list[Gap]]:

@@ -11,9 +11,8 @@ from urllib.parse import urlencode
 import urllib3
 
 from schemas.errors import PartUnreachable
-from stream_processors.warehouse.clickhouse_writer import Address
+from stream_processors.warehouse.clickhouse_writer import Address, pool
 
-CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 900.0
 """A question may read every coordinate of a table."""
 _ERROR_CHARS_MAX = 500
@@ -28,15 +27,7 @@ class ClickHouseReader:
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         self._address = Address.from_url(url)
         self._options = dict(options)
-        pool = urllib3.HTTPSConnectionPool if self._address.secure else urllib3.HTTPConnectionPool
-        self._pool = pool(
-            self._address.host,
-            self._address.port,
-            maxsize=1,
-            retries=False,
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=ANSWER_TIMEOUT_S),
-            headers=urllib3.make_headers(basic_auth=f"{self._address.user}:{self._address.password}", keep_alive=True),
-        )
+        self._pool = pool(self._address, 1, ANSWER_TIMEOUT_S)
 
     def rows(self, statement: str, parameters: Parameters) -> list[Row]:
         """Raises PartUnreachable where the warehouse does not answer, or refuses the question."""

@@ -15,7 +15,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from schemas.errors import PartUnreachable
 from stream_processors.audit.errors import Shifted
 from stream_processors.audit.partitions import Found
-from stream_processors.warehouse.records import Place
+from stream_processors.warehouse.kafka_source import position_of, topic_id_of
+from stream_processors.warehouse.records import Place, Position
 
 ANSWER_TIMEOUT_S = 10.0
 SILENCE_MAX_S = 30.0
@@ -30,7 +31,6 @@ _MOVED = frozenset({
     KafkaError.OFFSET_OUT_OF_RANGE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 })  # fmt: skip
-_HALF = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class KafkaLog:
             raise self._unreachable(error) from error
         return {
             name: Topic(
-                _uuid(topic.topic_id.get_most_significant_bits(), topic.topic_id.get_least_significant_bits()),
+                topic_id_of(topic),
                 tuple(sorted(partition.id for partition in topic.partitions)),
             )
             for name, topic in found.items()
@@ -86,13 +86,13 @@ class KafkaLog:
         """The last stable offset of each log: what lies past it may still be aborted."""
         return self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call] # the client's own
 
-    def committed(self, places: Iterable[Place]) -> dict[Place, tuple[int, UUID]]:
+    def committed(self, places: Iterable[Place]) -> dict[Place, Position]:
         """The sink's offsets, and the topic id that each was committed for; those without are left out."""
         try:
             positions = self._consumer.committed([TopicPartition(*place) for place in places], timeout=ANSWER_TIMEOUT_S)
         except KafkaException as error:
             raise self._unreachable(error) from error
-        found = ((Place(position.topic, position.partition), _commit(position)) for position in positions)
+        found = ((Place(position.topic, position.partition), position_of(position)) for position in positions)
         return {place: commit for place, commit in found if commit is not None}
 
     def read(self, place: Place) -> "LogReader":
@@ -169,16 +169,3 @@ class LogReader:
             raise Shifted(f"{self._place} no longer has the offset {self._position} ({error.str()})")
         else:
             raise PartUnreachable("Kafka", str(self._place), error.str())
-
-
-def _commit(position: TopicPartition) -> tuple[int, UUID] | None:
-    if position.offset < 0 or not position.metadata:
-        return None
-    try:
-        return position.offset, UUID(position.metadata)
-    except ValueError:
-        return None  # committed by another program, for who knows which topic
-
-
-def _uuid(high: int, low: int) -> UUID:
-    return UUID(int=(high & _HALF) << 64 | (low & _HALF))

@@ -13,11 +13,12 @@ from schemas.environment import Environment, public_address
 from schemas.errors import DatumError, PartUnreachable
 from schemas.tables import TABLE_OF_RECORD
 from schemas.topics import DEFAULT_PREFIX, TOPICS, Topic, subject, topic_name
-from stream_processors.dead_letters.examiner import Examiner, Route
+from stream_processors.dead_letters.examiner import Examiner
 from stream_processors.dead_letters.replay import Repair, Replay, Result, Verdict
 from stream_processors.dead_letters.store import PAGE_LETTERS_MAX, Choice, Coordinates, DeadLetterStore, StoredLetter
 from stream_processors.dead_letters.view import Fields, as_json, as_text, coordinates_of, read_fields, repaired_value
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
+from stream_processors.warehouse.records import Route
 from stream_processors.warehouse.splice import SYNC_BYTES
 from stream_processors.warehouse.writer_schemas import WriterSchemas
 
@@ -67,7 +68,7 @@ class DeadLetterDesk:
             self.store = DeadLetterStore(writer)
             spread = random.Random().random  # noqa: S311 - keeps tries apart, decides nothing
             examiner = Examiner(writer, self._schemas, _new_sync)
-            routes = {name: _route(topic) for name, topic in self._topics.items()}
+            routes = {name: Route.of(topic) for name, topic in self._topics.items()}
             self._replay = Replay(writer, examiner, routes, _new_sync, spread)
             self._newest: dict[str, int] = {}
             self._parts = parts.pop_all()
@@ -165,7 +166,3 @@ def _new_sync() -> bytes:
 def _record(topic: Topic) -> str:
     assert topic.record is not None, "only topics with a record have a table"
     return topic.record
-
-
-def _route(topic: Topic) -> Route:
-    return Route(_record(topic), TABLE_OF_RECORD[_record(topic)])

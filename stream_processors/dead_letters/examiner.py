@@ -1,7 +1,6 @@
 """Whether records would be taken now: all that the sink asks of a record, and the engine's own opinion. Nothing here writes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
@@ -9,20 +8,11 @@ from schemas.envelope import Source
 from schemas.errors import PartUnreachable
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.dead_letters import Trial, search
-from stream_processors.warehouse.errors import Refused
-from stream_processors.warehouse.records import Message, OffsetRanges
+from stream_processors.warehouse.records import Message, OffsetRanges, Route
 from stream_processors.warehouse.splice import Group, sort_batch, splice
-from stream_processors.warehouse.writer_schemas import Writer, WriterSchemas
+from stream_processors.warehouse.writer_schemas import Misfit, Writer, WriterSchemas
 
 _NOBODY = Source(bytes(16), UUID(int=0), 0, 0, "trial")
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """What a topic takes, and where it goes."""
-
-    record: str
-    table: str
 
 
 class Objection(NamedTuple):
@@ -61,11 +51,9 @@ class Examiner:
         return accepted, objections
 
     def _examine(self, group: Group, route: Route) -> tuple[Writer | None, list[Objection]]:
-        writer = self._schemas.get(group.schema_id)
-        if writer is None:
-            return None, _all(group, "unknown_schema", f"the registry knows no Avro record under the id {group.schema_id}")
-        if writer.record != route.record:
-            return None, _all(group, "wrong_type", f"a {writer.record}, in a topic of {route.record}")
+        writer = self._schemas.of_record(group.schema_id, route.record)
+        if isinstance(writer, Misfit):
+            return None, _all(group, writer.reason, writer.error)
         columns = self._columns_of(route.table)
         if lacking := [name for name in writer.columns if name not in columns]:
             return None, _all(group, "behind", f"{route.table} lacks {', '.join(lacking)}: add a migration, run `tailrace up`")
@@ -79,19 +67,9 @@ class Examiner:
         return self._columns[table]
 
     def _trial(self, writer: Writer, columns: dict[str, str]) -> Trial:
-        """The engine's opinion of some records: parsed into the column types, kept nowhere."""
-        structure = ", ".join(f"{name} {columns[name]}" for name in writer.columns)
-        target = "FUNCTION null('" + structure.replace("'", "\\'") + "')"
-
         def engine_says(messages: Sequence[Message]) -> str | None:
-            container = splice(writer.header, _NOBODY, list(messages), self._new_sync())
-            try:
-                self._writer.insert(target, writer.columns, container, "tailrace search")
-            except Refused as refusal:
-                if not refusal.blames_the_data:
-                    raise
-                return refusal.text
-            return None
+            container = splice(writer.header, _NOBODY, messages, self._new_sync())
+            return self._writer.objection(columns, writer.columns, container)
 
         return engine_says
 

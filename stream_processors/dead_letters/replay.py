@@ -16,12 +16,12 @@ from uuid import UUID
 
 from schemas.envelope import Source
 from schemas.errors import PartUnreachable
-from stream_processors.dead_letters.examiner import Examiner, Insertable, Route
+from stream_processors.dead_letters.examiner import Examiner, Insertable
 from stream_processors.dead_letters.store import REPAIRED_RUN, Coordinates, StoredLetter
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.errors import Retryable
 from stream_processors.warehouse.ownership import drain, fence, write_comment
-from stream_processors.warehouse.records import Place
+from stream_processors.warehouse.records import Place, Route
 from stream_processors.warehouse.splice import splice
 
 TRIES_MAX = 12

@@ -1,15 +1,15 @@
 """The table of dead letters, read: what lies there, and which of it has been repaired. Nothing here writes."""
 
 import json
-from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from schemas.events import DeadLetter, Header
+from schemas.events import DeadLetter
 from schemas.tables import TABLE_OF_RECORD
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
+from stream_processors.warehouse.dead_letters import LETTER_COLUMNS, letter_of
 from stream_processors.warehouse.records import Place
 
 REPAIRED_RUN = "repaired"
@@ -23,21 +23,18 @@ _REPAIRED = " UNION ALL ".join(
     for table in _RAW_TABLES
 )
 _ABOUT = f"""
-    _topic_id AS topic_id, topic, _partition AS partition, _offset AS offset,
-    toUnixTimestamp64Milli(_kafka_time) AS kafka_time_ms, _schema_id AS schema_id, reason, error,
+    _topic_id AS topic_id, _partition AS partition, _offset AS offset,
+    toUnixTimestamp64Milli(_kafka_time) AS kafka_time_ms, _schema_id AS schema_id,
     toUnixTimestamp64Milli(_ingested_at) AS buried_at_ms,
     (_topic_id, _partition, _offset) IN ({_REPAIRED}) AS repaired
 """
-_WHOLE = f"""
-    {_ABOUT}, base64Encode(key) AS key, base64Encode(value) AS value,
-    arrayMap(header -> (header.name, base64Encode(header.value)), headers) AS headers
-"""
+_WHOLE = f"{_ABOUT}, {LETTER_COLUMNS}"
 _CHOSEN = """
     ({topic:String} = '' OR topic = {topic:String} OR toString(_topic_id) = {topic:String})
     AND ({reason:String} = '' OR reason = {reason:String}) AND _kafka_time >= fromUnixTimestamp64Milli({since_ms:Int64})
 """
 _NEWEST = f"""
-SELECT {_ABOUT}, length(value) AS value_bytes
+SELECT {_ABOUT}, topic, reason, error, length(value) AS value_bytes
 FROM dead_letters FINAL
 WHERE {_CHOSEN}
 ORDER BY _kafka_time DESC, topic, _partition, _offset DESC
@@ -168,22 +165,4 @@ def _summary(row: dict[str, Any]) -> LetterSummary:
 
 
 def _stored(row: dict[str, Any]) -> StoredLetter:
-    letter = DeadLetter(
-        topic=row["topic"],
-        key=_bytes(row["key"]),
-        value=_bytes(row["value"]),
-        headers=tuple([Header(name, b64decode(value)) for name, value in map(_pair, row["headers"])]),
-        reason=row["reason"],
-        error=row["error"],
-    )
-    return StoredLetter(_summary(row), letter)
-
-
-def _pair(header: Any) -> tuple[str, str]:
-    """A tuple as JSON: an array, or an object where the tuple's elements are named and the server writes them so."""
-    name, value = header.values() if isinstance(header, dict) else header
-    return name, value
-
-
-def _bytes(encoded: str | None) -> bytes | None:
-    return None if encoded is None else b64decode(encoded)
+    return StoredLetter(_summary(row), letter_of(row))

@@ -63,7 +63,7 @@ class ClickHouseWriter:
     def __init__(self, url: str, options: Mapping[str, str], rows_max: int, connections: int = 1) -> None:
         self._address = Address.from_url(url)
         self._options = dict(options)
-        self._pool = _pool(self._address, connections)
+        self._pool = pool(self._address, connections, ANSWER_TIMEOUT_S)
         block_rows = str(max(rows_max, 1_048_576))
         wanted = {**_INSERT_SETTINGS, "max_insert_block_size": block_rows, "min_insert_block_size_rows": block_rows}
         self.insert_settings = self._known(wanted)
@@ -75,6 +75,21 @@ class ClickHouseWriter:
         """
         statement = f"INSERT INTO {table} ({', '.join(columns)}) FORMAT Avro"
         self._post(statement, container, {**self.insert_settings, "log_comment": comment})
+
+    def objection(self, types: Mapping[str, str], columns: tuple[str, ...], container: bytes) -> str | None:
+        """What the engine says against a container's data: parsed into the columns' types, kept nowhere. None where nothing.
+
+        Raises as `insert` does, but for what blames the data.
+        """
+        structure = ", ".join(f"{name} {types[name]}" for name in columns)
+        target = "FUNCTION null('" + structure.replace("'", "\\'") + "')"
+        try:
+            self.insert(target, columns, container, "tailrace search")
+        except Refused as refusal:
+            if not refusal.blames_the_data:
+                raise
+            return refusal.text
+        return None
 
     def command(self, statement: str, comment: str, body: bytes = b"") -> None:
         """A small write (the fence, a gap) or KILL."""
@@ -117,7 +132,8 @@ class ClickHouseWriter:
         raise Refused(int(code or 0), text or f"HTTP status {response.status}")
 
 
-def _pool(address: Address, connections: int) -> urllib3.HTTPConnectionPool:
+def pool(address: Address, connections: int, answer_timeout_s: float) -> urllib3.HTTPConnectionPool:
+    """Connections to the warehouse on which nothing is sent twice."""
     pool_type = urllib3.HTTPSConnectionPool if address.secure else urllib3.HTTPConnectionPool
     return pool_type(
         address.host,
@@ -125,6 +141,6 @@ def _pool(address: Address, connections: int) -> urllib3.HTTPConnectionPool:
         maxsize=connections,
         block=True,
         retries=False,
-        timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=ANSWER_TIMEOUT_S),
+        timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=answer_timeout_s),
         headers=urllib3.make_headers(basic_auth=f"{address.user}:{address.password}", keep_alive=True),
     )

@@ -6,7 +6,9 @@ halving: it parses a part of the group into the table's column types and keeps n
 alone would not do: it checks no guard there, and passes over bytes after the last datum.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from schemas.errors import DatumError
 from schemas.events import DeadLetter, Header
@@ -17,6 +19,11 @@ from stream_processors.warehouse.writer_schemas import Writer
 ERROR_CHARS_MAX = 1000
 TRIALS_MAX = 256
 """Of one search. One bad record among 100,000 takes 35, so some are found before it is reached, and the rest by the next."""
+LETTER_COLUMNS = """
+    topic, base64Encode(key) AS key, base64Encode(value) AS value,
+    arrayMap(header -> (header.name, base64Encode(header.value)), headers) AS headers, reason, error
+"""
+"""A dead letter in its table, so that JSON can carry its bytes."""
 _SCHEMA_ID_MAX = (1 << 31) - 1
 
 Trial = Callable[[Sequence[Message]], str | None]
@@ -35,6 +42,28 @@ def reject(message: Message, schema_id: int, reason: str, error: str) -> Rejecti
     )
     noted_id = schema_id if schema_id <= _SCHEMA_ID_MAX else 0
     return Rejection(message.offset(), message.timestamp()[1], noted_id, letter)
+
+
+def letter_of(row: Mapping[str, Any]) -> DeadLetter:
+    """A dead letter from a row of LETTER_COLUMNS."""
+    return DeadLetter(
+        topic=row["topic"],
+        key=_bytes(row["key"]),
+        value=_bytes(row["value"]),
+        headers=tuple([Header(name, b64decode(value)) for name, value in map(_pair, row["headers"])]),
+        reason=row["reason"],
+        error=row["error"],
+    )
+
+
+def _pair(header: Any) -> tuple[str, str]:
+    """A tuple as JSON: an array, or an object where the tuple's elements are named and the server writes them so."""
+    name, value = header.values() if isinstance(header, dict) else header
+    return name, value
+
+
+def _bytes(encoded: str | None) -> bytes | None:
+    return None if encoded is None else b64decode(encoded)
 
 
 def search(messages: Sequence[Message], writer: Writer, engine_says: Trial, *, thorough: bool) -> list[Rejection]:

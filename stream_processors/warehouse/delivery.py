@@ -18,13 +18,13 @@ from stream_processors.warehouse.batch import Batch
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.dead_letter_topic import DeadLetterTopic
 from stream_processors.warehouse.dead_letters import Trial, reject, search, search_end
-from stream_processors.warehouse.errors import Refused, WarehouseBehind
+from stream_processors.warehouse.errors import WarehouseBehind
 from stream_processors.warehouse.metrics import SinkMetrics
 from stream_processors.warehouse.ownership import write_comment
 from stream_processors.warehouse.records import Message, Ownership, Rejection
 from stream_processors.warehouse.splice import DAY_MS, Group, sort_batch, splice, splice_data
 from stream_processors.warehouse.suspicion import Look
-from stream_processors.warehouse.writer_schemas import Writer, WriterSchemas, make_writer
+from stream_processors.warehouse.writer_schemas import Misfit, Writer, WriterSchemas, make_writer
 
 LIVE_RUN = "live"
 
@@ -91,11 +91,9 @@ class Delivery:
         self._metrics.inserted(ownership.place, len(messages))
 
     def _examine(self, group: Group, record: str, ownership: Ownership, look: Look) -> tuple[Writer | None, list[Rejection]]:
-        writer = self._schemas.get(group.schema_id)
-        if writer is None:
-            return None, _all(group, "unknown_schema", f"the registry knows no Avro record under the id {group.schema_id}")
-        if writer.record != record:
-            return None, _all(group, "wrong_type", f"a {writer.record}, in a topic of {record}")
+        writer = self._schemas.of_record(group.schema_id, record)
+        if isinstance(writer, Misfit):
+            return None, [reject(message, group.schema_id, writer.reason, writer.error) for message in group.messages]
         table = TABLE_OF_RECORD[record]
         self._refuse_newer(writer, table)
         if look is Look.NOT:
@@ -124,18 +122,9 @@ class Delivery:
         return columns
 
     def _trial(self, writer: Writer, table: str, ownership: Ownership) -> Trial:
-        """The engine's opinion of some records: parsed into the column types, kept nowhere."""
-        structure = ", ".join(f"{name} {self._columns[table][name]}" for name in writer.columns)
-        target = "FUNCTION null('" + structure.replace("'", "\\'") + "')"
-
         def engine_says(messages: Sequence[Message]) -> str | None:
-            try:
-                self._writer.insert(target, writer.columns, self._spliced(writer, list(messages), ownership), "tailrace search")
-            except Refused as refusal:
-                if not refusal.blames_the_data:
-                    raise
-                return refusal.text
-            return None
+            container = self._spliced(writer, messages, ownership)
+            return self._writer.objection(self._columns[table], writer.columns, container)
 
         return engine_says
 
@@ -143,13 +132,9 @@ class Delivery:
         with self._metrics.insert(table, len(container)):
             self._writer.insert(table, writer.columns, container, write_comment(ownership.topic_id, ownership.place))
 
-    def _spliced(self, writer: Writer, messages: list[Message], ownership: Ownership) -> bytes:
+    def _spliced(self, writer: Writer, messages: Sequence[Message], ownership: Ownership) -> bytes:
         source = Source(ownership.owner, ownership.topic_id, ownership.place.partition, writer.schema_id, LIVE_RUN)
         return splice(writer.header, source, messages, self._new_sync())
-
-
-def _all(group: Group, reason: str, error: str) -> list[Rejection]:
-    return [reject(message, group.schema_id, reason, error) for message in group.messages]
 
 
 def _burials(rejections: list[Rejection]) -> list[list[Rejection]]:

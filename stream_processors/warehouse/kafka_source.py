@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from itertools import groupby, repeat
 from operator import is_, itemgetter, methodcaller
 from threading import Lock
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from confluent_kafka import (
@@ -123,10 +123,10 @@ class KafkaSource:
         if described.state is ConsumerGroupState.STABLE and place not in _held_by(self._member_id, described.members):
             raise NotOurs(f"{place}: the group has given it to another")
 
-    def committed(self, place: Place) -> tuple[int, UUID] | None:
+    def committed(self, place: Place) -> Position | None:
         """The group's offset and the topic that it was committed for; None where there is none, or none of ours."""
         [position] = self._ask_committed([place])
-        return _committed(position)
+        return position_of(position)
 
     def committed_offsets(self, places: list[Place]) -> dict[Place, int]:
         found = {Place(position.topic, position.partition): position.offset for position in self._ask_committed(places)}
@@ -151,11 +151,10 @@ class KafkaSource:
     def topic_id(self, topic: str) -> UUID:
         try:
             described = self._admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_TIMEOUT_S)
-            found = described[topic].result().topic_id
+            found = described[topic].result()
         except KafkaException as error:
             raise BrokerTrouble(f"the id of {topic}: {error}") from error
-        high, low = found.get_most_significant_bits(), found.get_least_significant_bits()
-        return UUID(int=(high & _HALF) << 64 | (low & _HALF))
+        return topic_id_of(found)
 
     def close(self) -> None:
         self._consumer.close()
@@ -252,11 +251,18 @@ def _answered(watermarks: tuple[int, int] | None) -> bool:
     return watermarks is not None
 
 
-def _committed(position: TopicPartition) -> tuple[int, UUID] | None:
+def topic_id_of(described: Any) -> UUID:
+    """Of a TopicDescription, whose id the client gives as two signed halves, and its types as nothing."""
+    high, low = described.topic_id.get_most_significant_bits(), described.topic_id.get_least_significant_bits()
+    return UUID(int=(high & _HALF) << 64 | (low & _HALF))
+
+
+def position_of(position: TopicPartition) -> Position | None:
+    """What a committed offset says, None where there is none, or none of the sink's."""
     if position.offset < 0 or not position.metadata:
         return None
     try:
-        return position.offset, UUID(position.metadata)
+        return Position(position.offset, UUID(position.metadata))
     except ValueError:
         return None  # committed by another program, for who knows which topic: the log's start is always right
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas.errors import PartUnreachable
 from schemas.tables import TABLE_OF_RECORD
-from schemas.topics import DEAD_LETTERS, TOPICS, Topic, topic_name
+from schemas.topics import DEAD_LETTERS, TOPICS, topic_name
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.config import SinkConfig
 from stream_processors.warehouse.crew import Crew
@@ -58,7 +58,7 @@ class Sink:
     def __init__(self, config: SinkConfig) -> None:
         registry = CollectorRegistry()
         self._metrics = SinkMetrics(registry)
-        routes = {topic_name(config.topic_prefix, topic): _route(topic) for topic in TOPICS if topic.record in TABLE_OF_RECORD}
+        routes = {topic_name(config.topic_prefix, topic): Route.of(topic) for topic in TOPICS if topic.record in TABLE_OF_RECORD}
         with ExitStack() as parts:
             edges = self._edges(config, list(routes), parts)
             self._source = edges.source
@@ -173,8 +173,3 @@ class _Drain:
         elif now_s - self._moved_s > STALLED_S:
             remedy = "its log names the part that does not answer; `tailrace doctor` looks at each"
             raise PartUnreachable("the sink", "its drain", f"nothing was committed for {STALLED_S:.0f} s; {remedy}")
-
-
-def _route(topic: Topic) -> Route:
-    assert topic.record is not None, "only topics with a record have a table"
-    return Route(topic.record, TABLE_OF_RECORD[topic.record])

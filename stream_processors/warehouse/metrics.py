@@ -8,7 +8,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -52,9 +52,6 @@ class SinkMetrics:
         # Offsets that Kafka let go of before they were read: a gap for ever, recorded in ingest_gaps.
         self._gaps = counter("gaps_total", "Gaps recorded.", "topic", "reason")
         self._lost = counter("gap_offsets_total", "Offsets in recorded gaps whose end is known.", "topic", "reason")
-        self._progress = Gauge(
-            "tailrace_sink_last_progress_timestamp_seconds", "Last commit.", ("topic", "partition"), registry=registry
-        )
 
     @contextmanager
     def spending(self, on: str) -> Iterator[None]:
@@ -101,9 +98,6 @@ class SinkMetrics:
     def failed(self, place: Place, trouble: Retryable) -> None:
         self._failed.labels(place.topic, trouble.outcome).inc()
 
-    def committed(self, place: Place) -> None:
-        self._progress.labels(place.topic, place.partition).set_to_current_time()
-
     def brought_in(self) -> tuple[int, int]:
         """(rows, dead letters) of this process so far."""
         return int(_total(self._rows)), int(_total(self._dead_letters))
@@ -131,6 +125,7 @@ _FIGURES: tuple[tuple[str, str, Callable[[Standing], float]], ...] = (
     ("lag_records", "Offsets that the log has and that are not committed.", lambda standing: standing.lag_records),
     ("lag_seconds", "Age of the oldest record in hand that is not in the warehouse.", lambda standing: standing.lag_s),
     ("waiting_seconds", "For how long there was something to do, without progress.", lambda standing: standing.waiting_s),
+    ("last_progress_timestamp_seconds", "When a batch was last in; 0 before the first.", lambda standing: standing.progress_s),
     ("owned", "1 while the partition is owned, 0 while it rests or is being owned.", lambda standing: standing.owned),
     ("stopped", "1 while it waits for somebody to mend something.", lambda standing: standing.stopped),
 )

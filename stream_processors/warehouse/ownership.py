@@ -13,15 +13,15 @@ which order this happens.
 import json
 import secrets
 import time
-from base64 import b64decode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from schemas.envelope import fence_key
-from schemas.events import DeadLetter, Header
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.dead_letter_topic import DeadLetterTopic
+from stream_processors.warehouse.dead_letters import LETTER_COLUMNS, letter_of
 from stream_processors.warehouse.errors import Retryable
 from stream_processors.warehouse.gaps import find_gaps, record, recreated, remember, topic_ids
 from stream_processors.warehouse.kafka_source import KafkaSource
@@ -56,15 +56,12 @@ FROM ingest_gaps FINAL
 WHERE _topic_id = {{topic_id:UUID}} AND _partition = {{partition:Int32}} AND end_offset > {{first:Int64}}
 FORMAT TabSeparated
 """
-_DEAD_LETTERS = """
-SELECT
-    _offset AS offset, toUnixTimestamp64Milli(_kafka_time) AS kafka_time_ms, _schema_id AS schema_id,
-    topic, base64Encode(key) AS key, base64Encode(value) AS value,
-    arrayMap(header -> (header.name, base64Encode(header.value)), headers) AS headers, reason, error
+_DEAD_LETTERS = f"""
+SELECT _offset AS offset, toUnixTimestamp64Milli(_kafka_time) AS kafka_time_ms, _schema_id AS schema_id, {LETTER_COLUMNS}
 FROM dead_letters
-WHERE _topic_id = {topic_id:UUID} AND _partition = {partition:Int32} AND _offset >= {first:Int64}
+WHERE _topic_id = {{topic_id:UUID}} AND _partition = {{partition:Int32}} AND _offset >= {{first:Int64}}
 FORMAT JSONEachRow
-"""
+"""  # noqa: S608 - pieces of our own
 
 
 class Found(NamedTuple):
@@ -100,7 +97,7 @@ class OwnershipKeeper:
         """Where to go on, and what is accounted for from there; only after the fence and the drain."""
         committed = self.source.committed(place)
         first, end = self.source.bounds(place)
-        reached = committed[0] if committed is not None and committed[1] == topic_id else 0
+        reached = committed.offset if committed is not None and committed.topic_id == topic_id else 0
         coordinates = {"topic_id": str(topic_id), "partition": str(place.partition), "first": str(reached)}
         present = _ranges(self.writer.query(_PRESENT.format(table=table), coordinates))
         letters = _rejections(self.writer.query(_DEAD_LETTERS, coordinates))
@@ -156,17 +153,5 @@ def _rejections(answer: bytes) -> list[Rejection]:
     return [_rejection(json.loads(line)) for line in answer.splitlines()]
 
 
-def _rejection(row: dict[str, Any]) -> Rejection:
-    letter = DeadLetter(
-        topic=row["topic"],
-        key=_bytes(row["key"]),
-        value=_bytes(row["value"]),
-        headers=tuple([Header(name, b64decode(value)) for name, value in row["headers"]]),
-        reason=row["reason"],
-        error=row["error"],
-    )
-    return Rejection(int(row["offset"]), int(row["kafka_time_ms"]), row["schema_id"], letter)
-
-
-def _bytes(encoded: str | None) -> bytes | None:
-    return None if encoded is None else b64decode(encoded)
+def _rejection(row: Mapping[str, Any]) -> Rejection:
+    return Rejection(int(row["offset"]), int(row["kafka_time_ms"]), row["schema_id"], letter_of(row))

@@ -25,6 +25,8 @@ class Partition:
     """Since when it has something to do and has got nowhere; None while there is nothing to do."""
     busy: bool = False
     fetching: bool = False
+    progress_ms: int = 0
+    """When a batch was last in, by the wall clock."""
     log_end: int = -1
     """The offset after the log's last record, as of the last fetch."""
     failures: int = 0

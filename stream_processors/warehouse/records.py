@@ -10,6 +10,8 @@ from uuid import UUID
 from confluent_kafka import KafkaError
 
 from schemas.events import DeadLetter
+from schemas.tables import TABLE_OF_RECORD
+from schemas.topics import Topic
 
 
 class Place(NamedTuple):
@@ -34,6 +36,11 @@ class Route(NamedTuple):
 
     record: str
     table: str
+
+    @classmethod
+    def of(cls, topic: Topic) -> "Route":
+        assert topic.record is not None, "only topics with a record have a table"
+        return cls(topic.record, TABLE_OF_RECORD[topic.record])
 
 
 class Message(Protocol):
@@ -153,6 +160,8 @@ class Standing:
     lag_records: int
     lag_s: float
     waiting_s: float
+    progress_s: float
+    """When a batch of it was last in, by the wall clock; 0 while none has been."""
     gathered: int
     trouble: str | None
     """What made it rest the last time, None since it got on."""

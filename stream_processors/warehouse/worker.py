@@ -118,6 +118,7 @@ class Worker:
             lag_records=max(0, partition.log_end - partition.done_end()),
             lag_s=max(0.0, (now_ms - oldest_ms) / 1000) if oldest_ms is not None else partition.waiting_s(now_s),
             waiting_s=partition.waiting_s(now_s),
+            progress_s=partition.progress_ms / 1000,
             gathered=len(partition.gathering.messages),
             trouble=None if trouble is None else str(trouble),
         )
@@ -230,7 +231,7 @@ class Worker:
         if ended.crash is not None:
             raise ended.crash
         partition, tenure = ended.partition, ended.tenure
-        if tenure.forgotten or partition.tenure is not tenure:
+        if tenure.forgotten:
             return
         partition.busy = False
         if tenure.step is Step.REST:
@@ -245,7 +246,7 @@ class Worker:
         if partition.fetching:
             self._pace.note(partition.tenure.run_s)
             self._to_commit[partition.place] = partition.tenure.reached
-            self.metrics.committed(partition.place)
+            partition.progress_ms = self.now_ms()
         elif partition.place in self.source.assigned:
             start = partition.tenure.ownership.start
             partition.gathering, partition.fetching = Batch(start), True

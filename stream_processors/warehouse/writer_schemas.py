@@ -6,6 +6,7 @@ for again with the next batch.
 
 import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
@@ -31,6 +32,13 @@ class Writer:
     header: bytes
     datum_end: DatumEnd
     fields: tuple[AvroSchema, ...]
+
+
+class Misfit(NamedTuple):
+    """Why a schema id does not stand for what its topic holds, as dead letters say it."""
+
+    reason: str
+    error: str
 
 
 def make_writer(schema_id: int, schema: AvroSchema) -> Writer:
@@ -77,6 +85,15 @@ class WriterSchemas:
         except Exception as error:  # whatever the client's HTTP library raises when there is no answer
             raise RegistryTrouble(f"the registry gave no answer: {error}") from error
         return found
+
+    def of_record(self, schema_id: int, record: str) -> "Writer | Misfit":
+        """The writer of `schema_id`, where it writes `record`s. Raises RegistryTrouble."""
+        writer = self.get(schema_id)
+        if writer is None:
+            return Misfit("unknown_schema", f"the registry knows no Avro record under the id {schema_id}")
+        if writer.record != record:
+            return Misfit("wrong_type", f"a {writer.record}, in a topic of {record}")
+        return writer
 
     def close(self) -> None:
         self._client.close()

@@ -3,11 +3,10 @@
 DESIGN.md's argument numbers these assumptions. What other tests pin already stands there by name.
 """
 
-import os
 import signal
 import socketserver
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -100,11 +99,6 @@ class Inserts:
             return urllib3.request("POST", url, body=body, headers=password, retries=False, timeout=LIMIT_S).data.decode()
 
         return self.pool.submit(insert)
-
-
-@pytest.fixture
-def bench(installation: Mapping[str, str]) -> Bench:
-    return Bench({**os.environ, **installation})
 
 
 @pytest.fixture

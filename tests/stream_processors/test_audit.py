@@ -1,10 +1,9 @@
 """The auditor on the real broker, registry and warehouse."""
 
 import json
-import os
 import signal
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -31,8 +30,7 @@ from stream_processors.audit.report import Report
 from stream_processors.audit.spans import Span
 from stream_processors.audit.warehouse_view import Times, WarehouseView
 from stream_processors.warehouse.records import Place
-from tests.stream_processors.test_sink import metric
-from tests.stream_processors.warehouse_fixture import FLUSH_LIMIT_S, Bench, interaction, interactions
+from tests.stream_processors.warehouse_fixture import FLUSH_LIMIT_S, Bench, interaction, interactions, metric
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -41,11 +39,6 @@ LIMIT_S = 60
 NOT_MERGED = (
     "ALTER TABLE {} MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1"
 )
-
-
-@pytest.fixture
-def bench(installation: Mapping[str, str]) -> Bench:
-    return Bench({**os.environ, **installation})
 
 
 def audited(bench: Bench, **variables: str) -> Report:

@@ -1,8 +1,7 @@
 """The check of a single datum says what the real engine says of it."""
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 from uuid import UUID
@@ -129,11 +128,6 @@ def agree(engine: Engine, datum: bytes) -> None:
 
 def one_field(avro: Any) -> Writer:
     return make_writer(1, {"type": "record", "name": "One", "fields": [{"name": "field", "type": avro}]})
-
-
-@pytest.fixture
-def bench(installation: Mapping[str, str]) -> Bench:
-    return Bench({**os.environ, **installation})
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 """Poison of every kind on the real broker, registry and warehouse: buried once, shown, mended, and in once after a replay."""
 
 import json
-import os
 import subprocess
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -30,11 +29,6 @@ LAND_LIMIT_S = 60
 LARGE_BYTES = 3 << 20
 """More than a partition's fetch size of 1 MiB, and than the topic of dead letters takes."""
 UNKNOWN_ID = 0x0FFFFF
-
-
-@pytest.fixture
-def bench(installation: Mapping[str, str]) -> Bench:
-    return Bench({**os.environ, **installation})
 
 
 def poison_of(bench: Bench) -> dict[str, tuple[str, bytes | None]]:

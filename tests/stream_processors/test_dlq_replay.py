@@ -1,20 +1,19 @@
 """The replay beside other owners of its partition, and with answers that get lost: each letter is in once."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
 
 from schemas.errors import PartUnreachable
 from schemas.events import DeadLetter
-from stream_processors.dead_letters.examiner import Examiner, Route
+from stream_processors.dead_letters.examiner import Examiner
 from stream_processors.dead_letters.replay import TRIES_MAX, Repair, Replay, Result
 from stream_processors.dead_letters.store import LetterSummary, StoredLetter
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.errors import NoAnswer
 from stream_processors.warehouse.ownership import fence
-from stream_processors.warehouse.records import Place
+from stream_processors.warehouse.records import Place, Route
 from stream_processors.warehouse.writer_schemas import WriterSchemas
 from tests.stream_processors.warehouse_fixture import Bench, interactions
 
@@ -41,11 +40,6 @@ class Contested(ClickHouseWriter):
         if ours and self.losses:
             self.losses -= 1
             raise NoAnswer("the answer was lost")
-
-
-@pytest.fixture
-def bench(installation: Mapping[str, str]) -> Bench:
-    return Bench({**os.environ, **installation})
 
 
 @pytest.fixture

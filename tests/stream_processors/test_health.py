@@ -6,7 +6,15 @@ from stream_processors.warehouse.health import STUCK_S, verdict
 from stream_processors.warehouse.records import Place, Standing
 
 WELL = Standing(
-    Place("interactions", 2), owned=True, stopped=False, lag_records=5, lag_s=0.2, waiting_s=0.2, gathered=5, trouble=None
+    Place("interactions", 2),
+    owned=True,
+    stopped=False,
+    lag_records=5,
+    lag_s=0.2,
+    waiting_s=0.2,
+    progress_s=1.0,
+    gathered=5,
+    trouble=None,
 )
 
 

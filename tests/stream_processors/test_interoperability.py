@@ -1,8 +1,6 @@
 """Any Confluent Avro client can write to our topics and read from them; the tables hold what it wrote, field by field."""
 
 import dataclasses
-import os
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
@@ -26,11 +24,6 @@ pytestmark = pytest.mark.integration
 
 SAMPLES = 60
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def bench(installation: Mapping[str, str]) -> Bench:
-    return Bench({**os.environ, **installation})
 
 
 def samples(record_type: type[Any]) -> list[Any]:

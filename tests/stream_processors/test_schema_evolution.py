@@ -1,7 +1,6 @@
 """New versions of a contract on their way through the real broker, registry, sink and warehouse."""
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -33,11 +32,6 @@ MIXED, PLAIN = 0, 1
 """Two partitions: versions mix in the one, the other has the old version alone."""
 
 EVOLVED = {"channel": ("string", "web"), "score": ("double", 0.5), "tags": ({"type": "array", "items": "string"}, ["none"])}
-
-
-@pytest.fixture
-def bench(installation: Mapping[str, str]) -> Bench:
-    return Bench({**os.environ, **installation})
 
 
 def register(bench: Bench, fields: Mapping[str, tuple[Any, Any]]) -> int:

@@ -1,16 +1,13 @@
 """The sink on the real broker, registry and warehouse."""
 
 import json
-import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-import urllib3
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from confluent_kafka.schema_registry import Schema
@@ -29,28 +26,12 @@ from stream_processors.warehouse.records import Message, Place
 from stream_processors.warehouse.splice import splice
 from stream_processors.warehouse.writer_schemas import make_writer
 from tests.stream_processors.messages import FakeMessage
-from tests.stream_processors.warehouse_fixture import FLUSH_LIMIT_S, Bench, interaction, interactions
+from tests.stream_processors.warehouse_fixture import CLASSIC, FLUSH_LIMIT_S, Bench, interaction, interactions, metric
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
 KILL_LIMIT_S = 60
-CLASSIC = "group.protocol=classic,session.timeout.ms=1000,heartbeat.interval.ms=300"
-
-
-@pytest.fixture
-def bench(installation: Mapping[str, str]) -> Bench:
-    return Bench({**os.environ, **installation})
-
-
-def metric(port: int, name: str) -> float | None:
-    """The figure `name` of the process that serves its metrics on `port`, None while it does not."""
-    try:
-        answer = urllib3.request("GET", f"http://127.0.0.1:{port}/metrics", retries=False, timeout=5)
-    except urllib3.exceptions.HTTPError:
-        return None
-    found = [line.split()[1] for line in answer.data.decode().splitlines() if line.startswith(f"{name} ")]
-    return float(found[0]) if found else None
 
 
 def test_what_is_emitted_lands_once_and_a_second_drain_finds_nothing_to_do(bench: Bench) -> None:

@@ -1,10 +1,9 @@
 """The sink when the world changes under it: topics that lose records, owners that die, parts that hang. On real parts."""
 
 import json
-import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,13 @@ from deploy.settings import Installation
 from schemas.tables import TABLE_OF_RECORD
 from schemas.topics import TOPICS
 from schemas.wire import frame
-from tests.stream_processors.warehouse_fixture import Bench, interactions
+from tests.stream_processors.warehouse_fixture import CLASSIC, Bench, interactions
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
 LIMIT_S = 60
 ANSWER_LIMIT_S = 30
-CLASSIC = "group.protocol=classic,session.timeout.ms=1000,heartbeat.interval.ms=300"
-
-
-@pytest.fixture
-def bench(installation: Mapping[str, str]) -> Bench:
-    return Bench({**os.environ, **installation})
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import clickhouse_connect
+import urllib3
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -19,6 +20,8 @@ from schemas.topics import INTERACTIONS, TOPICS, subject
 
 DRAIN_LIMIT_S = 120
 FLUSH_LIMIT_S = 30
+CLASSIC = "group.protocol=classic,session.timeout.ms=1000,heartbeat.interval.ms=300"
+"""Options of a sink whose death is soon seen."""
 
 
 @dataclass(frozen=True)
@@ -110,3 +113,13 @@ def interaction(number: int) -> Interaction:
 def interactions(bench: Bench, count: int, first: int = 0) -> list[bytes]:
     codec, schema_id = Codec(Interaction), bench.schema_id("Interaction")
     return [codec.encode(interaction(number), schema_id) for number in range(first, first + count)]
+
+
+def metric(port: int, name: str) -> float | None:
+    """The figure `name` of the process that serves its metrics on `port`, None while it does not."""
+    try:
+        answer = urllib3.request("GET", f"http://127.0.0.1:{port}/metrics", retries=False, timeout=5)
+    except urllib3.exceptions.HTTPError:
+        return None
+    found = [line.split()[1] for line in answer.data.decode().splitlines() if line.startswith(f"{name} ")]
+    return float(found[0]) if found else None
