@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from schemas.events import (
-    Assignment,
     Event,
     EventId,
     ItemId,
@@ -17,8 +16,9 @@ from schemas.events import (
     Slot,
     Traffic,
 )
-from serving_worker.assignment import Asker, Entry, enter
+from serving_worker.assignment import Asker
 from serving_worker.catalogue import Candidates, Catalogue
+from serving_worker.decision import Decision, decide
 from serving_worker.errors import RankerError
 from serving_worker.experiments import Experiments, Snapshot
 from serving_worker.rankers.ranking import Ranked, Ranker, Ranking
@@ -27,8 +27,6 @@ logger = logging.getLogger(__name__)
 
 FALLBACK_POLICY = "popularity"
 FALLBACK_SOURCE = "fallback"
-POLICY = "policy"
-"""The parameter by which an arm names its ranker. The layer whose experiment sets it owns the surface's answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +63,6 @@ class Clock:
 
     now_us: Callable[[], Micros]
     monotonic_us: Callable[[], int]
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The policy that is to answer, and what every layer said."""
-
-    policy_id: str
-    parameters: Mapping[str, str]
-    assignments: tuple[Assignment, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,22 +143,6 @@ class Recommender:
             slate_log_propensity=choice.ranking.log_propensity,
             context={key: value for key, value in asker.context.items() if key in self._settings.context_keys},
         )
-
-
-def decide(snapshot: Snapshot, asker: Asker, now: Micros, default_policy: str) -> Decision:
-    """The first layer whose experiment sets `policy` decides, and only its arm is exposed. Layers are asked all the same."""
-    entries = [enter(layer, asker, now) for layer in snapshot.layers]
-    owner = next((entry for entry in entries if _owns_policy(entry)), None)
-    parameters = {} if owner is None or owner.arm is None else owner.arm.parameters
-    assignments = tuple(
-        dataclasses.replace(entry.assignment, exposed=True) if entry is owner else entry.assignment for entry in entries
-    )
-    return Decision(parameters.get(POLICY, default_policy), parameters, assignments)
-
-
-def _owns_policy(entry: Entry) -> bool:
-    """An arm without `policy` is the control: it keeps the default, and its experiment owns the answer like the others'."""
-    return entry.definition is not None and any(POLICY in arm.parameters for arm in entry.definition.arms)
 
 
 def slots_of(choice: Choice) -> tuple[Slot, ...]:
