@@ -22,7 +22,7 @@ from schemas.errors import ConfigurationError, PartUnreachable
 from serving_worker.catalogue import load_catalogue
 from serving_worker.config import WorkerSettings
 from serving_worker.experiments import ExperimentFile
-from serving_worker.http_api import Api, ApiLimits, Edge, refuse_http
+from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
 from serving_worker.metrics import WorkerMetrics
 from serving_worker.rankers.plackett_luce import PlackettLuce
 from serving_worker.rankers.popularity import Popularity

@@ -90,7 +90,7 @@ class Recommender:
     def knows(self, surface: str) -> bool:
         return surface in self._surfaces
 
-    def recommend(self, ask: Ask) -> RecommendationServed:
+    async def recommend(self, ask: Ask) -> RecommendationServed:
         """The answer, as it was emitted. `ask.asker.surface` must be known."""
         started = self._clock.monotonic_us()
         now = self._clock.now_us()

@@ -1,5 +1,6 @@
 """What is emitted for an answer."""
 
+import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -74,7 +75,7 @@ def answered(ask: Ask, *definitions: ExperimentDefinition, context_keys: frozens
         emit,
         Clock(lambda: NOW, lambda: next(ticks)),
     )
-    served = recommender.recommend(ask)
+    served = asyncio.run(recommender.recommend(ask))
     assert emitted == [served]
     return served
 

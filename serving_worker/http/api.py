@@ -20,8 +20,8 @@ from starlette.routing import Route
 from schemas.events import Event, Micros, RecommendationServed, RequestId, UnitId
 from serving_worker.assignment import Asker
 from serving_worker.errors import ApiError
-from serving_worker.interactions import event_of, id_of_call
-from serving_worker.messages import (
+from serving_worker.http.interactions import event_of, id_of_call
+from serving_worker.http.messages import (
     ErrorBody,
     ErrorResponse,
     InteractionRequest,
@@ -82,7 +82,7 @@ class Api:
         if not 1 <= message.k <= self._limits.k_max:
             raise ApiError(422, "k_out_of_range", f"k is {message.k}; it should be 1 to {self._limits.k_max}", "k")
         key = message.idempotency_key or _key_of(request)
-        served = self._recommender.recommend(self._ask(message, key))
+        served = await self._recommender.recommend(self._ask(message, key))
         self._count(served)
         items = [RecommendedItem(slot.item_id, slot.position) for slot in served.slots]
         return _json(RecommendationResponse(served.request_id, items))

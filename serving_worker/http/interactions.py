@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 
 from schemas.events import EventId, Interaction, ItemId, Micros, RequestId, UnitId
-from serving_worker.messages import InteractionRequest
+from serving_worker.http.messages import InteractionRequest
 
 _CALLS = uuid.UUID("6d2f6f52-7e0c-5b8a-9a44-1f0c2b9d7e31")
 """The namespace of ids that are derived from idempotency keys."""
