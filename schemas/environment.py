@@ -4,6 +4,7 @@ A folder's `config.py` asks for each of its settings, then calls `refuse_problem
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from schemas.errors import ConfigurationError
@@ -40,6 +41,18 @@ class Environment:
         if not minimum <= value <= maximum:
             self._problems.append(f"{name}={value} is not within {minimum} and {maximum}")
         return value
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """`on` or `off`."""
+        raw = self.text(name, "on" if default else "off")
+        if raw not in {"on", "off"}:
+            self._problems.append(f"{name}={raw!r} is neither on nor off")
+        return raw == "on"
+
+    def file(self, name: str) -> Path | None:
+        """A path, None where the variable is not set."""
+        raw = self.text(name, "")
+        return Path(raw) if raw else None
 
     def url(self, name: str, default: str | None = None) -> str:
         """An http or https URL. The message never shows it: it may hold a password."""

@@ -11,12 +11,19 @@ DEFAULT_PORT = 8080
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """`seed` None stands for one of the process's own choice. A request's context is logged under `context_keys` only."""
+    """`seed` None stands for one of the process's own choice. A request's context is logged under `context_keys` only.
+
+    At SIGTERM a worker is unready and answers for `drain_s` more; `shutdown_s` is for the requests that are then under way, and
+    again for the events.
+    """
 
     catalogue_file: Path
     experiments_file: Path | None = None
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
+    workers: int = 1
+    api_keys_file: Path | None = None
+    access_log: bool = False
     default_policy: str = "popularity"
     context_keys: frozenset[str] = frozenset()
     seed: int | None = None
@@ -24,17 +31,21 @@ class WorkerSettings:
     body_bytes_max: int = 262_144
     body_timeout_s: float = 10.0
     experiments_reload_s: float = 5.0
+    drain_s: float = 0.0
     shutdown_s: float = 10.0
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> "WorkerSettings":
         """Raises ConfigurationError that names every wrong variable."""
         read = Environment(variables)
-        experiments, seed = read.text("TAILRACE_EXPERIMENTS_FILE", ""), read.text("TAILRACE_SERVING_SEED", "")
+        seed = read.text("TAILRACE_SERVING_SEED", "")
         settings = cls(
             catalogue_file=Path(read.text("TAILRACE_CATALOGUE_FILE")),
-            experiments_file=Path(experiments) if experiments else None,
+            experiments_file=read.file("TAILRACE_EXPERIMENTS_FILE"),
             host=read.text("TAILRACE_HTTP_HOST", "127.0.0.1"),
+            workers=read.integer("TAILRACE_HTTP_WORKERS", 1, minimum=1, maximum=256),
+            api_keys_file=read.file("TAILRACE_API_KEYS_FILE"),
+            access_log=read.flag("TAILRACE_ACCESS_LOG", default=False),
             port=read.integer("TAILRACE_HTTP_PORT", DEFAULT_PORT, minimum=0, maximum=65_535),
             default_policy=read.text("TAILRACE_DEFAULT_POLICY", "popularity"),
             context_keys=frozenset(key.strip() for key in read.text("TAILRACE_CONTEXT_KEYS", "").split(",") if key.strip()),
@@ -43,6 +54,7 @@ class WorkerSettings:
             body_bytes_max=read.integer("TAILRACE_HTTP_BODY_BYTES_MAX", 262_144, minimum=256, maximum=64_000_000),
             body_timeout_s=read.integer("TAILRACE_HTTP_BODY_TIMEOUT_MS", 10_000, minimum=10, maximum=600_000) / 1_000,
             experiments_reload_s=read.integer("TAILRACE_EXPERIMENTS_RELOAD_MS", 5_000, minimum=10, maximum=3_600_000) / 1_000,
+            drain_s=read.integer("TAILRACE_DRAIN_MS", 0, minimum=0, maximum=600_000) / 1_000,
             shutdown_s=read.integer("TAILRACE_SHUTDOWN_MS", 10_000, minimum=0, maximum=600_000) / 1_000,
         )
         read.refuse_problems()

@@ -1,12 +1,12 @@
 """What goes wrong in the worker.
 
-ApiError is the client's mistake and becomes a 4xx answer. RankerError ends in a fallback, which the answer's event tells. A
-catalogue that is wrong at the start is fatal: a ConfigurationError.
+ApiError becomes an answer: the client's mistakes a 4xx, what the worker cannot take now a 503. RankerError ends in a fallback,
+which the answer's event tells. A catalogue that is wrong at the start is fatal: a ConfigurationError.
 """
 
 
 class ApiError(Exception):
-    """A request that cannot be answered. `field` names the part of the body that is wrong, where there is one."""
+    """A request that cannot be answered. `field` names the part of the request that is wrong, where there is one."""
 
     def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
         super().__init__(message)

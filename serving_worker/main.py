@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import secrets
-import signal
-import socket
+import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing, suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,11 +20,15 @@ from producers.config import ProducerSettings
 from producers.emitter import Emitter
 from producers.main import emitter_for, new_id, now_us
 from producers.metrics import EmitterMetrics
-from schemas.errors import ConfigurationError, PartUnreachable
+from schemas.errors import ConfigurationError
 from serving_worker.catalogue import load_catalogue
 from serving_worker.config import WorkerSettings
 from serving_worker.experiments import ExperimentFile
 from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
+from serving_worker.http.fleet_metrics import Fleet
+from serving_worker.http.keys import load_keys
+from serving_worker.http.server import draining, listen, run, url_of
+from serving_worker.http.unblocking_log import unblocking_log
 from serving_worker.metrics import WorkerMetrics
 from serving_worker.rankers.plackett_luce import PlackettLuce
 from serving_worker.rankers.popularity import Popularity
@@ -31,76 +37,79 @@ from serving_worker.recommend import Clock, Recommender, RecommenderSettings, Sh
 
 logger = logging.getLogger(__name__)
 
-BACKLOG_CONNECTIONS = 2_048
-
 
 def default_rankers() -> dict[str, Ranker]:
     """The policies that arms can name."""
     return {"popularity": Popularity(), "plackett_luce": PlackettLuce()}
 
 
-def build_app(settings: WorkerSettings, emitter: Emitter, rankers: Mapping[str, Ranker]) -> Starlette:
+def build_app(
+    settings: WorkerSettings, emitter: Emitter, rankers: Mapping[str, Ranker], fleet_directory: Path | None = None
+) -> Starlette:
     """The ASGI application. It owns `emitter` from its start-up on, and closes it at its shutdown.
 
-    Raises ConfigurationError where the catalogue is wrong. Experiments that are wrong leave the worker alive and not ready.
+    Raises ConfigurationError where the catalogue or the keys are wrong. Experiments that are wrong leave the worker alive and not
+    ready.
     """
-    if settings.default_policy not in rankers:
-        raise ConfigurationError((f"TAILRACE_DEFAULT_POLICY={settings.default_policy!r} is none of {', '.join(rankers)}",))
     registry = CollectorRegistry()
+    fleet, going_down = Fleet(registry, fleet_directory), Event()
     metrics = WorkerMetrics(registry)
     EmitterMetrics(registry, emitter.status)
     experiments = ExperimentFile(settings.experiments_file)
     _reload(experiments, metrics)
-    recommender = _recommender(settings, rankers, experiments, emitter)
-    edge = Edge(emitter.emit, now_us, new_id, lambda: _unready(experiments, emitter))
-    limits = ApiLimits(settings.k_max, settings.body_bytes_max, settings.body_timeout_s)
-    api = Api(recommender, limits, edge, metrics, registry)
+    shelf = _shelf(settings, rankers)
+    recommender = _recommender(settings, shelf, experiments, emitter)
+    edge = Edge(emitter.emit, now_us, new_id, lambda: _unready(experiments, emitter, going_down), fleet.exposition)
+    limits = ApiLimits(tuple(shelf.catalogue.surfaces), settings.k_max, settings.body_bytes_max, settings.body_timeout_s)
+    api = Api(recommender, limits, load_keys(settings.api_keys_file), edge, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         watching = asyncio.create_task(_watch(experiments, metrics, settings.experiments_reload_s))
-        yield
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
-        await asyncio.to_thread(_close, emitter, settings.shutdown_s)
+        with unblocking_log(), draining(settings.drain_s, going_down.set):
+            async with fleet.telling():
+                yield
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            await asyncio.to_thread(_close, emitter, settings.shutdown_s)
 
     return Starlette(routes=api.routes(), lifespan=lifespan, exception_handlers={HTTPException: refuse_http})
 
 
 def serve(variables: Mapping[str, str], announce: Callable[[str], None]) -> None:
-    """Run until SIGTERM or SIGINT, then stop taking requests, finish those that are there, and close the emitter.
+    """Run until SIGTERM or SIGINT, then stop taking requests, finish those that are there, and close the emitters.
 
     `announce` is told the URL once connections are taken. Raises ConfigurationError, and PartUnreachable where the port is taken.
     """
-    settings, producer = WorkerSettings.from_environment(variables), ProducerSettings.from_environment(variables)
-    listener = _listen(settings.host, settings.port)
-    emitter = emitter_for(producer)
-    try:
-        app = build_app(settings, emitter, default_rankers())
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="on",
-            server_header=False,
-            timeout_graceful_shutdown=max(1, int(settings.shutdown_s)),
-        )
-        host, port = listener.getsockname()[:2]
-        announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-        with _signals_end_quietly():
-            uvicorn.Server(config).run(sockets=[listener])
-    finally:
-        listener.close()
-        emitter.close(settings.shutdown_s)
+    settings = WorkerSettings.from_environment(variables)
+    ProducerSettings.from_environment(variables)
+    _shelf(settings, default_rankers())
+    load_keys(settings.api_keys_file)
+    with closing(listen(settings.host, settings.port)) as listener, TemporaryDirectory(prefix="tailrace-serve-") as directory:
+        fleet = Path(directory) if settings.workers > 1 else None
+        announce(url_of(listener))
+        run(partial(_app_of_process, dict(variables), fleet), listener, settings.workers, settings.shutdown_s)
 
 
-def _recommender(
-    settings: WorkerSettings, rankers: Mapping[str, Ranker], experiments: ExperimentFile, emitter: Emitter
-) -> Recommender:
+def log_to_stderr() -> None:
+    """For every process of the fleet: a spawned one begins with nothing."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every look-up of a schema
+
+
+def _app_of_process(variables: Mapping[str, str], fleet: Path | None) -> Starlette:
+    log_to_stderr()
+    settings = WorkerSettings.from_environment(variables)
+    logging.getLogger("tailrace.access").setLevel(logging.INFO if settings.access_log else logging.WARNING)
+    emitter = emitter_for(ProducerSettings.from_environment(variables))
+    return build_app(settings, emitter, default_rankers(), fleet)
+
+
+def _recommender(settings: WorkerSettings, shelf: Shelf, experiments: ExperimentFile, emitter: Emitter) -> Recommender:
     seed = secrets.randbits(63) if settings.seed is None else settings.seed
     return Recommender(
-        Shelf(load_catalogue(settings.catalogue_file), rankers),
+        shelf,
         experiments,
         RecommenderSettings(settings.default_policy, settings.context_keys, seed),
         emitter.emit,
@@ -108,9 +117,17 @@ def _recommender(
     )
 
 
-def _unready(experiments: ExperimentFile, emitter: Emitter) -> dict[str, str]:
+def _shelf(settings: WorkerSettings, rankers: Mapping[str, Ranker]) -> Shelf:
+    if settings.default_policy not in rankers:
+        raise ConfigurationError((f"TAILRACE_DEFAULT_POLICY={settings.default_policy!r} is none of {', '.join(rankers)}",))
+    return Shelf(load_catalogue(settings.catalogue_file), rankers)
+
+
+def _unready(experiments: ExperimentFile, emitter: Emitter, going_down: Event) -> dict[str, str]:
     """What keeps the worker from being ready, by part."""
     unready = {}
+    if going_down.is_set():
+        unready["worker"] = "it is going down"
     if experiments.snapshot() is None:
         unready["experiments"] = experiments.problem or "not read so far"
     if not emitter.status().alive:
@@ -136,30 +153,3 @@ def _close(emitter: Emitter, timeout_s: float) -> None:
     status = emitter.close(timeout_s)
     if status.undelivered:
         logger.error("%d events were not delivered: %s", status.undelivered, status.topics)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches Nagle's delay off only where the protocol is named; with it an answer takes 40 ms
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG_CONNECTIONS)
-    except OSError as error:
-        listener.close()
-        remedy = f"{error.strerror}; name another with TAILRACE_HTTP_HOST and TAILRACE_HTTP_PORT (0 takes a free one)"
-        raise PartUnreachable("the worker cannot listen", f"{host}:{port}", remedy) from error
-    return listener
-
-
-@contextmanager
-def _signals_end_quietly() -> Iterator[None]:
-    """The server raises a signal that ended it once more when it is done; the process should then end in good order."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

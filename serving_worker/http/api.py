@@ -7,20 +7,22 @@ broker that is away costs events, and taking the workers out of service for it w
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from schemas.events import Event, Micros, RecommendationServed, RequestId, UnitId
+from schemas.events import Event, Micros, RecommendationServed, RequestId
 from serving_worker.assignment import Asker
 from serving_worker.errors import ApiError
-from serving_worker.http.interactions import event_of, id_of_call
+from serving_worker.http.access_log import Call, tell
+from serving_worker.http.interactions import event_of, id_of_call, unit_of
+from serving_worker.http.keys import ApiKey, Keys, refuse_surface
 from serving_worker.http.messages import (
     ErrorBody,
     ErrorResponse,
@@ -29,9 +31,11 @@ from serving_worker.http.messages import (
     RecommendationRequest,
     RecommendationResponse,
     RecommendedItem,
+    RefusedInteraction,
     parse_interactions,
     parse_recommendation,
 )
+from serving_worker.http.openapi import openapi
 from serving_worker.metrics import WorkerMetrics
 from serving_worker.recommend import Ask, Recommender
 
@@ -39,12 +43,15 @@ logger = logging.getLogger(__name__)
 
 JSON = "application/json"
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 256
+RETRY_AFTER_S = 1
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+
+Endpoint = Callable[[Request, Call], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class ApiLimits:
+    surfaces: tuple[str, ...]
     k_max: int
     body_bytes_max: int
     body_timeout_s: float
@@ -52,50 +59,73 @@ class ApiLimits:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """What the interface takes from outside: where events go, the time, new ids, and what stands in the way of being ready."""
+    """What the interface takes from outside: where events go, the time, new ids, what stands in the way of being ready, and the
+    metrics' text, of all processes that share the address.
+    """
 
     emit: Callable[[Event], bool]
     now_us: Callable[[], Micros]
     new_id: Callable[[], str]
     unready: Callable[[], Mapping[str, str]]
+    exposition: Callable[[], Awaitable[bytes]]
 
 
 class Api:
-    def __init__(
-        self, recommender: Recommender, limits: ApiLimits, edge: Edge, metrics: WorkerMetrics, registry: CollectorRegistry
-    ) -> None:
-        self._recommender, self._limits, self._edge = recommender, limits, edge
-        self._metrics, self._registry = metrics, registry
+    def __init__(self, recommender: Recommender, limits: ApiLimits, keys: Keys, edge: Edge, metrics: WorkerMetrics) -> None:
+        self._recommender, self._limits, self._keys = recommender, limits, keys
+        self._edge, self._metrics = edge, metrics
+        self._document = msgspec.json.encode(openapi(keys, limits.k_max, limits.surfaces))
 
     def routes(self) -> list[Route]:
         return [
             Route("/v1/recommendations", self._measured("recommendations", self._recommend), methods=["POST"]),
             Route("/v1/interactions", self._measured("interactions", self._interact), methods=["POST"]),
+            Route("/openapi.json", self._describe),
             Route("/healthz", self._health),
             Route("/readyz", self._ready),
             Route("/metrics", self._scrape),
         ]
 
-    async def _recommend(self, request: Request) -> Response:
-        message = parse_recommendation(await self._body(request))
-        self._refuse_surface(message.surface)
+    async def _recommend(self, request: Request, call: Call) -> Response:
+        key = self._key(request, call)
+        message = parse_recommendation(await self._body(request, call))
+        self._refuse_surface(message.surface, key)
         if not 1 <= message.k <= self._limits.k_max:
             raise ApiError(422, "k_out_of_range", f"k is {message.k}; it should be 1 to {self._limits.k_max}", "k")
-        key = message.idempotency_key or _key_of(request)
-        served = await self._recommender.recommend(self._ask(message, key))
+        served = await self._recommender.recommend(self._ask(message, message.idempotency_key or _key_of(request)))
+        call.request_id = served.request_id
         self._count(served)
         items = [RecommendedItem(slot.item_id, slot.position) for slot in served.slots]
         return _json(RecommendationResponse(served.request_id, items))
 
-    async def _interact(self, request: Request) -> Response:
-        messages = parse_interactions(await self._body(request))
-        for place, message in enumerate(messages):
-            self._refuse_surface(message.surface, f"[{place}]." if len(messages) > 1 else "")
-        now = self._edge.now_us()
-        events = [event_of(message, now, self._edge.new_id) for message in _with_keys(messages, _key_of(request))]
-        for event in events:
-            self._edge.emit(event)
-        return _json(InteractionsResponse([event.event_id for event in events]), status=202)
+    async def _interact(self, request: Request, call: Call) -> Response:
+        key = self._key(request, call)
+        messages = parse_interactions(await self._body(request, call))
+        now, call_key = self._edge.now_us(), _key_of(request)
+        taken = [self._take(message, place, key, call_key, now) for place, message in enumerate(messages)]
+        faults = [(place, error) for place, error in enumerate(taken) if isinstance(error, ApiError)]
+        refused = [RefusedInteraction(place, _body_of(error)) for place, error in faults]
+        if len(faults) == len(taken):
+            return _error(faults[0][1], refused if len(refused) > 1 else ())
+        return _json(InteractionsResponse([None if isinstance(one, ApiError) else one for one in taken], refused), status=202)
+
+    def _take(
+        self, message: InteractionRequest | ApiError, place: int, key: ApiKey, call_key: str | None, now: Micros
+    ) -> str | ApiError:
+        """The id under which the interaction is emitted, or why it is not."""
+        if isinstance(message, ApiError):
+            return message
+        try:
+            self._refuse_surface(message.surface, key)
+        except ApiError as error:
+            return error
+        event = event_of(_with_key(message, call_key, place), now, self._edge.new_id)
+        if not self._edge.emit(event):
+            return ApiError(503, "overloaded", "the worker cannot take it now; send it again")
+        return event.event_id
+
+    async def _describe(self, _request: Request) -> Response:
+        return Response(self._document, media_type=JSON)
 
     async def _health(self, _request: Request) -> Response:
         return _json({"alive": True})
@@ -105,16 +135,22 @@ class Api:
         return _json({"ready": not unready, "unready": unready}, status=503 if unready else 200)
 
     async def _scrape(self, _request: Request) -> Response:
-        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await self._edge.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    def _key(self, request: Request, call: Call) -> ApiKey:
+        key = self._keys.of(request.headers.get("authorization"))
+        call.key = key.name
+        return key
 
     def _ask(self, message: RecommendationRequest, key: str | None) -> Ask:
         request_id = self._edge.new_id() if key is None else id_of_call("recommendation", message.unit_type, message.unit_id, key)
-        asker = Asker(message.unit_type, UnitId(message.unit_id), message.surface, message.context)
+        asker = Asker(message.unit_type, unit_of(message.unit_id), message.surface, message.context)
         return Ask(RequestId(request_id), asker, message.k, message.traffic, message.session_id)
 
-    def _refuse_surface(self, surface: str, prefix: str = "") -> None:
+    def _refuse_surface(self, surface: str, key: ApiKey) -> None:
+        refuse_surface(key, surface)
         if not self._recommender.knows(surface):
-            raise ApiError(422, "unknown_surface", f"there is no surface {surface!r} in the catalogue", f"{prefix}surface")
+            raise ApiError(422, "unknown_surface", f"there is no surface {surface!r} in the catalogue", "surface")
 
     def _count(self, served: RecommendationServed) -> None:
         if served.degraded is not None:
@@ -123,7 +159,7 @@ class Api:
             if assignment.exposed:
                 self._metrics.exposures.labels(assignment.experiment_id, assignment.arm).inc()
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request, call: Call) -> bytes:
         """The body, never more of it than the limit. Raises ApiError."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
             raise ApiError(415, "unsupported_media_type", f"the body should be {JSON}, and the content-type say so")
@@ -139,17 +175,20 @@ class Api:
                         raise self._too_large()
         except TimeoutError as error:
             raise ApiError(408, "body_timeout", f"the body took longer than {self._limits.body_timeout_s} s") from error
+        call.bytes_in = len(body)
         return bytes(body)
 
     def _too_large(self) -> ApiError:
         return ApiError(413, "body_too_large", f"the body is larger than {self._limits.body_bytes_max} bytes")
 
-    def _measured(self, route: str, answer: Endpoint) -> Endpoint:
+    def _measured(self, route: str, answer: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         async def measured(request: Request) -> Response:
-            started = time.monotonic()
-            response = await _refusals_as_answers(answer, request)
-            self._metrics.latency.labels(route).observe(time.monotonic() - started)
-            self._metrics.requests.labels(route, str(response.status_code)).inc()
+            started, call = time.monotonic(), Call()
+            response = await _refusals_as_answers(answer, request, call)
+            took_s, status = time.monotonic() - started, response.status_code
+            self._metrics.latency.labels(route).observe(took_s)
+            self._metrics.requests.labels(route, str(status)).inc()
+            tell(route, status, took_s, call, len(response.body))
             return response
 
         return measured
@@ -164,9 +203,9 @@ async def refuse_http(_request: Request, error: Exception) -> Response:
     return response
 
 
-async def _refusals_as_answers(answer: Endpoint, request: Request) -> Response:
+async def _refusals_as_answers(answer: Endpoint, request: Request, call: Call) -> Response:
     try:
-        return await answer(request)
+        return await answer(request, call)
     except ApiError as error:
         return _error(error)
     except ClientDisconnect:
@@ -185,18 +224,24 @@ def _key_of(request: Request) -> str | None:
     return key or None
 
 
-def _with_keys(messages: list[InteractionRequest], key: str | None) -> list[InteractionRequest]:
+def _with_key(message: InteractionRequest, call_key: str | None, place: int) -> InteractionRequest:
     """The header's key stands for the whole call: an interaction without a key of its own has it, and its place in the call."""
-    if key is None:
-        return messages
-    return [
-        message if message.idempotency_key else msgspec.structs.replace(message, idempotency_key=f"{key}\0{place}")
-        for place, message in enumerate(messages)
-    ]
+    if call_key is None or message.idempotency_key:
+        return message
+    return msgspec.structs.replace(message, idempotency_key=f"{call_key}\0{place}")
 
 
-def _error(error: ApiError) -> Response:
-    return _json(ErrorResponse(ErrorBody(error.code, error.message, error.field)), status=error.status)
+def _body_of(error: ApiError) -> ErrorBody:
+    return ErrorBody(error.code, error.message, error.field)
+
+
+def _error(error: ApiError, refused: Sequence[RefusedInteraction] = ()) -> Response:
+    response = _json(ErrorResponse(_body_of(error), refused), status=error.status)
+    if error.status == 401:
+        response.headers["www-authenticate"] = "Bearer"
+    if error.status == 503:
+        response.headers["retry-after"] = str(RETRY_AFTER_S)
+    return response
 
 
 def _json(message: object, *, status: int = 200) -> Response:

@@ -10,6 +10,11 @@ _CALLS = uuid.UUID("6d2f6f52-7e0c-5b8a-9a44-1f0c2b9d7e31")
 """The namespace of ids that are derived from idempotency keys."""
 
 
+def unit_of(raw: str) -> UnitId:
+    """White space alone names nobody."""
+    return UnitId(raw if raw.strip() else "")
+
+
 def id_of_call(what: str, unit_type: str, unit_id: str, key: str) -> str:
     """The id of a call of a unit under an idempotency key: the same, however often it is sent."""
     return str(uuid.uuid5(_CALLS, f"{what}\0{unit_type}\0{unit_id}\0{key}"))
@@ -22,7 +27,7 @@ def event_of(request: InteractionRequest, now: Micros, new_id: Callable[[], str]
         event_id=EventId(event_id),
         occurred_at=now,
         unit_type=request.unit_type,
-        unit_id=UnitId(request.unit_id),
+        unit_id=unit_of(request.unit_id),
         session_id=request.session_id,
         traffic=request.traffic,
         request_id=None if request.request_id is None else RequestId(request.request_id),

@@ -17,6 +17,7 @@ T = TypeVar("T")
 INTERACTIONS_MAX = 500
 """In one call."""
 
+_Unit = Annotated[str, msgspec.Meta(max_length=256, description="A pseudonym; blank: nobody, whom control answers.")]
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"\S")]
 _Position = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 _Time = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
@@ -28,7 +29,7 @@ _PATH = re.compile(r"(?P<fault>.*?)(?: - at `(?:key in )?\$\.?(?P<path>.*)`)?$",
 class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """`unit_id` is the pseudonym of what is randomised. With an `idempotency_key`, a call sent again is the same answer."""
 
-    unit_id: _Id
+    unit_id: _Unit
     surface: _Id
     k: int
     context: dict[str, str] = {}
@@ -41,7 +42,7 @@ class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
 class InteractionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Client times are microseconds since 1970, by the client's clock. `position` counts from 0 at the top."""
 
-    unit_id: _Id
+    unit_id: _Unit
     surface: _Id
     item_id: _Id
     kind: _Id
@@ -66,20 +67,33 @@ class RecommendationResponse(msgspec.Struct, frozen=True):
     items: Sequence[RecommendedItem]
 
 
-class InteractionsResponse(msgspec.Struct, frozen=True):
-    """`event_ids` in the order of the call."""
-
-    event_ids: Sequence[str]
-
-
 class ErrorBody(msgspec.Struct, frozen=True):
+    """`field` names the part of the request that is wrong, where there is one."""
+
     code: str
     message: str
     field: str | None = None
 
 
-class ErrorResponse(msgspec.Struct, frozen=True):
+class RefusedInteraction(msgspec.Struct, frozen=True):
+    """`index` counts from 0 in the order of the call."""
+
+    index: int
     error: ErrorBody
+
+
+class InteractionsResponse(msgspec.Struct, frozen=True):
+    """`event_ids` in the order of the call, null for each interaction that stands in `refused`; the others are taken."""
+
+    event_ids: Sequence[str | None]
+    refused: Sequence[RefusedInteraction] = ()
+
+
+class ErrorResponse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`refused` has all the reasons where every interaction of a list was refused."""
+
+    error: ErrorBody
+    refused: Sequence[RefusedInteraction] = ()
 
 
 def parse_recommendation(body: bytes) -> RecommendationRequest:
@@ -87,15 +101,22 @@ def parse_recommendation(body: bytes) -> RecommendationRequest:
     return _decode(body, RecommendationRequest, "")
 
 
-def parse_interactions(body: bytes) -> list[InteractionRequest]:
-    """One interaction or a list. Raises ApiError; a list with one wrong interaction is refused whole."""
+def parse_interactions(body: bytes) -> list[InteractionRequest | ApiError]:
+    """One interaction or a list, each with its fault where it has one. Raises ApiError where there is nothing to take."""
     raw = _decode(body, msgspec.Raw, "")
     if not bytes(raw).lstrip().startswith(b"["):
         return [_decode(bytes(raw), InteractionRequest, "")]
     parts = _decode(bytes(raw), list[msgspec.Raw], "")
     if not 1 <= len(parts) <= INTERACTIONS_MAX:
         raise ApiError(422, "wrong_count", f"a call has 1 to {INTERACTIONS_MAX} interactions, not {len(parts)}")
-    return [_decode(bytes(part), InteractionRequest, f"[{place}].") for place, part in enumerate(parts)]
+    return [_interaction(bytes(part), f"[{place}].") for place, part in enumerate(parts)]
+
+
+def _interaction(body: bytes, prefix: str) -> InteractionRequest | ApiError:
+    try:
+        return _decode(body, InteractionRequest, prefix)
+    except ApiError as error:
+        return error
 
 
 def _decode(body: bytes, kind: type[T], prefix: str) -> T:

@@ -1,6 +1,8 @@
 """The HTTP interface as a client sees it."""
 
+import hashlib
 import json
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from schemas.events import Interaction, RecommendationServed
 from serving_worker.config import WorkerSettings
 from serving_worker.main import build_app, default_rankers
 from tests.producers.event_samples import KnownSchemaIds
+from tests.waiting import eventually
 
 CATALOGUE = {"surfaces": {"home": {"candidate_set_id": "spring", "items": [{"item_id": item, "score": 1.0} for item in "abcd"]}}}
 ASK = {"unit_id": "unit-1", "surface": "home", "k": 3}
@@ -111,11 +114,40 @@ def test_a_list_of_interactions_is_taken_whole(start_worker: StartWorker) -> Non
     assert [event.event_id for event in events] == answer.json()["event_ids"]
 
 
-def test_a_list_with_one_wrong_interaction_is_refused_whole(start_worker: StartWorker) -> None:
+def test_of_a_list_what_is_right_is_taken_and_the_rest_named_by_its_index(start_worker: StartWorker) -> None:
     worker = start_worker()
-    answer = worker.post("interactions", [CLICK, {**CLICK, "kind": 7}])
-    assert refusal(answer) == (422, "invalid_field", "[1].kind")
+    answer = worker.post("interactions", [CLICK, {**CLICK, "kind": 7}, {**CLICK, "surface": "attic"}, {**CLICK, "item_id": "b"}])
+    events = worker.interactions()
+    assert answer.status_code == 202
+    assert answer.json()["event_ids"] == [events[0].event_id, None, None, events[1].event_id]
+    assert [event.item_id for event in events] == ["a", "b"]
+    named = [(one["index"], one["error"]["code"], one["error"]["field"]) for one in answer.json()["refused"]]
+    assert named == [(1, "invalid_field", "[1].kind"), (2, "unknown_surface", "surface")]
+
+
+def test_a_list_without_a_right_interaction_is_refused_with_every_reason(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    answer = worker.post("interactions", [{**CLICK, "kind": 7}, {**CLICK, "position": -1}])
+    assert refusal(answer) == (422, "invalid_field", "[0].kind")
+    assert [one["error"]["field"] for one in answer.json()["refused"]] == ["[0].kind", "[1].position"]
     assert worker.interactions() == []
+
+
+def test_an_interaction_that_the_emitter_cannot_take_is_to_be_sent_again(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    worker.emitter.close(1.0)
+    answer = worker.post("interactions", CLICK)
+    assert refusal(answer) == (503, "overloaded", None)
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("unit", ["", "  "])
+def test_nobody_is_answered_too_and_what_nobody_does_is_taken(start_worker: StartWorker, unit: str) -> None:
+    worker = start_worker()
+    assert worker.post("recommendations", {**ASK, "unit_id": unit}).status_code == 200
+    assert worker.post("interactions", {**CLICK, "unit_id": unit}).status_code == 202
+    assert [served.unit_id for served in worker.recommendations()] == [""]
+    assert [event.unit_id for event in worker.interactions()] == [""]
 
 
 @pytest.mark.parametrize("body", [[], [CLICK] * 501])
@@ -149,8 +181,6 @@ def test_interactions_sent_again_are_the_same_events(start_worker: StartWorker) 
     ("body", "status", "code", "field"),
     [
         ({**ASK, "unit_id": None}, 422, "invalid_field", "unit_id"),
-        ({**ASK, "unit_id": ""}, 422, "invalid_field", "unit_id"),
-        ({**ASK, "unit_id": "  "}, 422, "invalid_field", "unit_id"),
         ({**ASK, "unit_id": "u" * 257}, 422, "invalid_field", "unit_id"),
         ({"surface": "home", "k": 3}, 422, "missing_field", "unit_id"),
         ({"unit_id": "u", "surface": "home"}, 422, "missing_field", "k"),
@@ -247,3 +277,51 @@ def test_metrics_tell_of_requests_answers_and_events(start_worker: StartWorker) 
     assert 'tailrace_serving_worker_requests_total{route="recommendations",status="422"} 1.0' in text
     assert 'tailrace_serving_worker_request_seconds_count{route="recommendations"} 2.0' in text
     assert 'tailrace_producers_accepted_events_total{topic="recommendations"} 1.0' in text
+
+
+KEYS = {
+    "keys": [
+        {"name": "shop", "sha256": hashlib.sha256(b"open sesame").hexdigest(), "surfaces": ["home"]},
+        {"name": "elsewhere", "sha256": hashlib.sha256(b"other").hexdigest(), "surfaces": ["attic"]},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "code"),
+    [
+        ({}, 401, "key_missing"),
+        ({"authorization": "Basic b3Blbg=="}, 401, "key_missing"),
+        ({"authorization": "Bearer wrong"}, 401, "key_unknown"),
+        ({"authorization": "Bearer other"}, 403, "surface_forbidden"),
+        ({"authorization": "bearer open sesame"}, 200, None),
+    ],
+)
+def test_a_key_opens_its_surfaces_only(
+    start_worker: StartWorker, tmp_path: Path, header: dict[str, str], status: int, code: str | None
+) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(KEYS), encoding="utf-8")
+    worker = start_worker(api_keys_file=file)
+    answer = worker.post("recommendations", ASK, **header)
+    assert answer.status_code == status
+    assert answer.json().get("error", {}).get("code") == code
+    assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+    assert worker.client.get("/healthz").status_code == 200
+
+
+def test_the_access_log_tells_of_requests_and_of_nobody(start_worker: StartWorker, caplog: pytest.LogCaptureFixture) -> None:
+    worker = start_worker()
+    caplog.set_level(logging.INFO, logger="tailrace.access")
+    answer = worker.post("recommendations", {**ASK, "unit_id": "a-person", "session_id": "their-session"})
+    assert eventually(lambda: bool(caplog.messages), 5)
+    line = json.loads(caplog.messages[-1])
+    assert (line["route"], line["status"], line["request"]) == ("recommendations", 200, answer.json()["request_id"])
+    assert line["bytes_out"] == len(answer.content)
+    assert not any(word in caplog.text for word in ("a-person", "their-session", "testclient"))
+
+
+def test_the_document_describes_the_interface(start_worker: StartWorker) -> None:
+    document = start_worker(k_max=7).client.get("/openapi.json").json()
+    assert {"/v1/recommendations", "/v1/interactions", "/healthz", "/readyz"} == set(document["paths"])
+    assert document["components"]["schemas"]["RecommendationRequest"]["properties"]["k"]["maximum"] == 7

@@ -1,13 +1,9 @@
 """`tailrace serve` as a process, before a broker and a registry that are not there."""
 
-import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,41 +13,13 @@ import pytest
 from schemas.events import Interaction, ProducerCheckpoint, RecommendationServed
 from schemas.topics import INTERACTIONS, PRODUCER_CHECKPOINTS, RECOMMENDATIONS
 from tests.producers.kafka_log import Log
-
-TAILRACE = Path(sys.executable).parent / "tailrace"
-NOWHERE = {"TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1", "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1"}
-
-Serve = Callable[..., subprocess.Popen[str]]
+from tests.serving_worker.serve_process import Serve, serving, url_of
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    catalogue = tmp_path / "catalogue.json"
-    catalogue.write_text(json.dumps({"surfaces": {"home": {"items": [{"item_id": "a"}]}}}), encoding="utf-8")
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TAILRACE_")}
-        named = {"TAILRACE_HOME": str(tmp_path), "TAILRACE_CATALOGUE_FILE": str(catalogue), "TAILRACE_SHUTDOWN_MS": "300"}
-        process = subprocess.Popen(
-            [TAILRACE, "serve", *arguments],
-            env={**environment, **NOWHERE, **named, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate(timeout=10)
-
-
-def url_of(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().removeprefix("serving on ").strip()
+    with serving(tmp_path) as start:
+        yield start
 
 
 def test_it_answers_without_kafka_and_ends_in_good_order_with_sigterm(serve: Serve) -> None:

@@ -1,0 +1,104 @@
+"""The HTTP server: its socket, its processes, and how it ends.
+
+On SIGTERM a process first says that it is unready and goes on answering for a while, so that whoever balances the load can turn
+away; then it stops accepting, finishes what it has, and the application closes. A second signal skips the wait.
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.supervisors import Multiprocess
+
+from schemas.errors import PartUnreachable
+
+BACKLOG_CONNECTIONS = 2_048
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Raises PartUnreachable where the address is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio switches Nagle's delay off only where the protocol is named; with it an answer takes 40 ms
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG_CONNECTIONS)
+    except OSError as error:
+        listener.close()
+        remedy = f"{error.strerror}; name another with TAILRACE_HTTP_HOST and TAILRACE_HTTP_PORT (0 takes a free one)"
+        raise PartUnreachable("the worker cannot listen", f"{host}:{port}", remedy) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(new_app: Callable[[], ASGIApp], listener: socket.socket, workers: int, shutdown_s: float) -> None:
+    """Answer until SIGTERM or SIGINT. More than one worker are processes of their own: a dead one is started again."""
+    config = uvicorn.Config(
+        new_app,
+        factory=True,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        workers=workers,
+        timeout_graceful_shutdown=max(1, int(shutdown_s)),
+    )
+    if workers > 1:
+        Multiprocess(config, sockets=[listener]).run()
+        return
+    with _signals_end_quietly():
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def draining(drain_s: float, begin: Callable[[], None]) -> Iterator[None]:
+    """Within it the first SIGTERM calls `begin`, and reaches the server after `drain_s`. For the event loop's own thread."""
+    loop = asyncio.get_running_loop()
+    server = signal.getsignal(signal.SIGTERM)
+    if not callable(server):  # nobody would end by the signal: the application runs under a test client
+        yield
+        return
+    began = False
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        nonlocal began
+        if began or not drain_s:
+            begin()
+            server(number, frame)
+            return
+        began = True
+        loop.call_soon_threadsafe(_drain)
+
+    def _drain() -> None:
+        begin()
+        loop.call_later(drain_s, server, signal.SIGTERM, None)
+
+    signal.signal(signal.SIGTERM, drain)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, server)
+
+
+@contextmanager
+def _signals_end_quietly() -> Iterator[None]:
+    """The server raises a signal that ended it once more when it is done; the process should then end in good order."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
