@@ -32,7 +32,10 @@ class Traffic(StrEnum):
 
 class ExperimentKind(StrEnum):
     AB = "ab"
+    AA = "aa"
+    """Arms that are alike on purpose: what differs between them is chance, or a fault of the machinery."""
     HOLDBACK = "holdback"
+    """Keeps the units of its first arm out of every layer."""
     INTERLEAVED = "interleaved"
     OBSERVED = "observed"
     """Assigned elsewhere and only logged here."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from schemas.errors import ContractError
 from schemas.events import ExperimentDefinition, Micros
-from schemas.experiment_rules import broken_rules
+from schemas.experiment_history import broken_rules
 
 
 class ExperimentFileError(ContractError):

@@ -1,66 +1,46 @@
-"""What experiment definitions have to satisfy, each alone and all together, before they may be published or served."""
+"""What a definition of an experiment has to satisfy by itself before it may be published or served."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from schemas.events import BucketRange, ExperimentDefinition, ExperimentKind, ExperimentStatus
+from schemas.events import Arm, BucketRange, ExperimentDefinition, ExperimentKind
 
 BUCKETS = 1_000_000
 """A layer's buckets are 0 to BUCKETS - 1."""
 
 ARMS_WEIGHT_MAX = 2**31 - 1
 
-ASSIGNED_KINDS = frozenset({ExperimentKind.AB, ExperimentKind.HOLDBACK})
+PLACED_KINDS = frozenset({ExperimentKind.AB, ExperimentKind.AA})
+"""The kinds that own buckets of a layer."""
+
+ASSIGNED_KINDS = PLACED_KINDS | {ExperimentKind.HOLDBACK}
 """The kinds whose arms serving draws. Observed experiments are assigned elsewhere, interleaved ones within an answer."""
 
-_HOLDING_BUCKETS = frozenset({ExperimentStatus.RUNNING, ExperimentStatus.PAUSED})
 _NAMED = ("experiment_id", "owner", "hypothesis", "unit_type", "changed_by")
 _PLACED = ("layer_id", "layer_salt", "arm_salt")
+_NOT_OF_A_HOLDBACK = ("layer_id", "layer_salt", "surfaces", "eligibility", "bucket_ranges")
 
 
-def broken_rules(definitions: Sequence[ExperimentDefinition]) -> list[str]:
-    """One sentence for each rule that is broken; empty where all is well."""
-    alone = [f"{_name(definition)}: {fault}" for definition in definitions for fault in _faults(definition)]
-    return [*alone, *_repeated(definitions), *_salt_faults(definitions), *_layer_faults(_newest(definitions))]
-
-
-def newest_revisions(definitions: Iterable[ExperimentDefinition]) -> list[ExperimentDefinition]:
-    """Of each experiment its highest revision, by experiment id."""
-    newest: dict[str, ExperimentDefinition] = {}
-    for definition in definitions:
-        known = newest.get(definition.experiment_id)
-        if known is None or definition.revision > known.revision:
-            newest[definition.experiment_id] = definition
-    return [newest[name] for name in sorted(newest)]
-
-
-def _newest(definitions: Sequence[ExperimentDefinition]) -> list[ExperimentDefinition]:
-    """The newest revisions that take part in assignment."""
-    return [
-        definition
-        for definition in newest_revisions(definitions)
-        if definition.kind in ASSIGNED_KINDS and definition.status in _HOLDING_BUCKETS
-    ]
-
-
-def _name(definition: ExperimentDefinition) -> str:
+def name_of(definition: ExperimentDefinition) -> str:
     return f"{definition.experiment_id}:{definition.revision}"
 
 
-def _faults(definition: ExperimentDefinition) -> Iterator[str]:
+def faults_of(definition: ExperimentDefinition) -> Iterator[str]:
+    """One sentence for each rule that is broken."""
     yield from (f"{name} is empty" for name in _NAMED if not getattr(definition, name).strip())
     if not 1 <= definition.revision < 2**31:
         yield "revision should be 1 or more"
-    if not definition.surfaces:
-        yield "names no surface"
     if definition.ended_at is not None and definition.ended_at < definition.effective_at:
         yield "ends before it takes effect"
     yield from (f"eligibility of {rule.key!r} allows no value" for rule in definition.eligibility if not rule.values)
     yield from _arm_faults(definition)
     yield from _range_faults(definition.bucket_ranges)
-    if definition.kind in ASSIGNED_KINDS:
-        yield from _placement_faults(definition)
+    yield from _kind_faults(definition)
+
+
+def overlap(one: BucketRange, other: BucketRange) -> bool:
+    return one.first < other.end and other.first < one.end
 
 
 def _arm_faults(definition: ExperimentDefinition) -> Iterator[str]:
@@ -82,58 +62,42 @@ def _range_faults(ranges: Sequence[BucketRange]) -> Iterator[str]:
         if not 0 <= span.first < span.end <= BUCKETS:
             yield f"buckets {span.first} to {span.end} are no range within 0 and {BUCKETS}"
     for one, other in combinations(ranges, 2):
-        if _overlap(one, other):
+        if overlap(one, other):
             yield f"buckets {one.first} to {one.end} and {other.first} to {other.end} overlap"
+
+
+def _kind_faults(definition: ExperimentDefinition) -> Iterator[str]:
+    if definition.kind is ExperimentKind.HOLDBACK:
+        yield from _holdback_faults(definition)
+        return
+    if not definition.surfaces:
+        yield "names no surface"
+    if definition.kind in PLACED_KINDS:
+        yield from _placement_faults(definition)
+        yield from _likeness_faults(definition.kind, definition.arms)
 
 
 def _placement_faults(definition: ExperimentDefinition) -> Iterator[str]:
     yield from (f"{name} is missing: serving needs it to assign units" for name in _PLACED if not getattr(definition, name))
     if not definition.bucket_ranges:
         yield "has no bucket ranges"
-    if definition.layer_salt and definition.layer_salt == definition.arm_salt:
-        yield "layer_salt and arm_salt are the same: place and arm would not be independent"
-    if any("\0" in (salt or "") for salt in (definition.layer_salt, definition.arm_salt)):
-        yield "a salt holds a NUL, which ends salts"
 
 
-def _repeated(definitions: Sequence[ExperimentDefinition]) -> Iterator[str]:
-    names = Counter(_name(definition) for definition in definitions)
-    yield from (f"{name}: is there {times} times" for name, times in names.items() if times > 1)
+def _likeness_faults(kind: ExperimentKind, arms: Sequence[Arm]) -> Iterator[str]:
+    """Arms that are alike by mistake measure nothing; arms that are to be alike are said to be."""
+    for one, other in combinations(arms, 2):
+        if kind is ExperimentKind.AB and one.parameters == other.parameters:
+            yield f"arms {one.name!r} and {other.name!r} set the same; where that is meant, the kind is aa"
+        if kind is ExperimentKind.AA and one.parameters != other.parameters:
+            yield f"arms {one.name!r} and {other.name!r} set different things, and the kind is aa"
 
 
-def _salt_faults(definitions: Sequence[ExperimentDefinition]) -> Iterator[str]:
-    """A layer has one salt for good: with another, every unit would change its place."""
-    salts: defaultdict[str, set[str]] = defaultdict(set)
-    for definition in definitions:
-        if definition.kind in ASSIGNED_KINDS:
-            salts[str(definition.layer_id)].add(str(definition.layer_salt))
-    yield from (f"layer {layer!r}: has the salts {', '.join(sorted(found))}" for layer, found in salts.items() if len(found) > 1)
-
-
-def _layer_faults(definitions: Sequence[ExperimentDefinition]) -> Iterator[str]:
-    for one, other in combinations(definitions, 2):
-        if one.layer_id == other.layer_id:
-            yield from _same_layer_faults(one, other)
-    yield from _shared_parameters(definitions)
-
-
-def _same_layer_faults(one: ExperimentDefinition, other: ExperimentDefinition) -> Iterator[str]:
-    where = f"{_name(one)} and {_name(other)}, both in the layer {one.layer_id!r}"
-    if any(_overlap(here, there) for here in one.bucket_ranges for there in other.bucket_ranges):
-        yield f"{where}: their bucket ranges overlap"
-
-
-def _shared_parameters(definitions: Sequence[ExperimentDefinition]) -> Iterator[str]:
-    """A (surface, parameter) belongs to one layer, so that two experiments never both decide one answer."""
-    owners: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    for definition in definitions:
-        for surface in definition.surfaces:
-            for parameter in {name for arm in definition.arms for name in arm.parameters}:
-                owners[surface, parameter].add(str(definition.layer_id))
-    for (surface, parameter), layers in sorted(owners.items()):
-        if len(layers) > 1:
-            yield f"surface {surface!r}: the layers {', '.join(sorted(layers))} all set {parameter!r}; one may own it"
-
-
-def _overlap(one: BucketRange, other: BucketRange) -> bool:
-    return one.first < other.end and other.first < one.end
+def _holdback_faults(definition: ExperimentDefinition) -> Iterator[str]:
+    """It stands above layers and surfaces: who is held out is its first arm, and its other arm is everybody else."""
+    yield from (f"{name} is given, and a holdback has none" for name in _NOT_OF_A_HOLDBACK if getattr(definition, name))
+    if not definition.arm_salt:
+        yield "arm_salt is missing: serving needs it to assign units"
+    if len(definition.arms) > 2:
+        yield "a holdback has two arms: who is held out, and everybody else"
+    if any(arm.parameters for arm in definition.arms):
+        yield "an arm of a holdback sets parameters"

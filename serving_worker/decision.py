@@ -1,37 +1,75 @@
-"""Which policy is to answer a request: every layer is asked, one decides. Pure."""
+"""Which parameters are to answer a request: every layer is asked, and what their arms set is put together. Pure.
 
-import dataclasses
-from collections.abc import Mapping
+A (surface, parameter) belongs to one layer, so no two arms set the same. A unit that is held out, killed, blank, or asked about
+under definitions that are too old, is answered as if there were no experiment, and every layer says why.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas.events import Assignment, Micros
-from serving_worker.assignment import Asker, Entry, enter
+from schemas.events import Assignment, ExperimentId, Micros
+from serving_worker.assignment import Asker, Reason, framed
 from serving_worker.experiments import Snapshot
+from serving_worker.layers import Entry, enter, force, hold_out
 
 POLICY = "policy"
-"""The parameter by which an arm names its ranker. The layer whose experiment sets it owns the surface's answers."""
+"""The parameter by which an arm names its ranker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The policy that is to answer, and what every layer said."""
+    """The policy that is to answer, with the parameters of all arms, and what every layer said."""
 
     policy_id: str
     parameters: Mapping[str, str]
     assignments: tuple[Assignment, ...]
+    forced: bool = False
+    """The request named arms, whether they could be had or not: its event is Traffic.FORCED."""
 
 
 def decide(snapshot: Snapshot, asker: Asker, now: Micros, default_policy: str) -> Decision:
-    """The first layer whose experiment sets `policy` decides, and only its arm is exposed. Layers are asked all the same."""
-    entries = [enter(layer, asker, now) for layer in snapshot.layers]
-    owner = next((entry for entry in entries if _owns_policy(entry)), None)
-    parameters = {} if owner is None or owner.arm is None else owner.arm.parameters
-    assignments = tuple(
-        dataclasses.replace(entry.assignment, exposed=True) if entry is owner else entry.assignment for entry in entries
-    )
-    return Decision(parameters.get(POLICY, default_policy), parameters, assignments)
+    """Refusals that hold for all layers come first, then forced arms, then holdbacks, then the layers one by one."""
+    if snapshot.validity is not None and not snapshot.validity.holds(now):
+        entries: Sequence[Entry] = _alike(snapshot, asker, Reason.STALE_CONFIG)
+    elif asker.forced:
+        entries = _forced(snapshot, asker, now)
+    elif not asker.unit_id.strip():
+        entries = _alike(snapshot, asker, Reason.NO_UNIT)
+    else:
+        entries = _entries(snapshot, asker, now)
+    parameters = _parameters(entries)
+    assignments = tuple([entry.assignment for entry in entries])
+    return Decision(parameters.get(POLICY, default_policy), parameters, assignments, bool(asker.forced))
 
 
-def _owns_policy(entry: Entry) -> bool:
-    """An arm without `policy` is the control: it keeps the default, and its experiment owns the answer like the others'."""
-    return entry.definition is not None and any(POLICY in arm.parameters for arm in entry.definition.arms)
+def cannot_be_forced(snapshot: Snapshot, forced: Iterable[ExperimentId], now: Micros) -> list[ExperimentId]:
+    """Those of `forced` that are no experiments of any layer, for an edge that would rather refuse the request."""
+    known = {experiment_id for layer in snapshot.layers for experiment_id in layer.tables.at(now).tenants}
+    return [experiment_id for experiment_id in forced if experiment_id not in known]
+
+
+def _entries(snapshot: Snapshot, asker: Asker, now: Micros) -> Sequence[Entry]:
+    unit = framed(asker.unit_id)
+    held = [entry for holdback in snapshot.holdbacks if (entry := hold_out(holdback, asker, unit, now))]
+    if any(entry.assignment.reason is Reason.HOLDBACK for entry in held):
+        return [*held, *_alike(snapshot, asker, Reason.HOLDBACK)]
+    return [*held, *[enter(layer, asker, unit, now) for layer in snapshot.layers]]
+
+
+def _forced(snapshot: Snapshot, asker: Asker, now: Micros) -> Sequence[Entry]:
+    """Layers in which nothing is forced assign as ever, so that one arm can be looked at among the others' answers."""
+    unit = framed(asker.unit_id)
+    unknown = cannot_be_forced(snapshot, asker.forced, now)
+    refused = [Entry(Assignment(asker.unit_type, Reason.CANNOT_FORCE, exposed=False)) for _ in unknown]
+    return [*[force(layer, asker, now) or enter(layer, asker, unit, now) for layer in snapshot.layers], *refused]
+
+
+def _alike(snapshot: Snapshot, asker: Asker, reason: Reason) -> list[Entry]:
+    return [Entry(Assignment(asker.unit_type, reason, exposed=False, layer_id=layer.layer_id)) for layer in snapshot.layers]
+
+
+def _parameters(entries: Iterable[Entry]) -> Mapping[str, str]:
+    arms = [entry.arm for entry in entries if entry.arm is not None]
+    if len(arms) == 1:
+        return arms[0].parameters
+    return {name: value for arm in arms for name, value in arm.parameters.items()}

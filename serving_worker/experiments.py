@@ -7,17 +7,36 @@ from pathlib import Path
 from typing import Protocol
 
 from schemas.errors import ContractError
-from schemas.events import ExperimentDefinition
+from schemas.events import ExperimentDefinition, ExperimentId, ExperimentKind, Micros
 from schemas.experiment_files import parse_experiments
-from schemas.experiment_rules import ASSIGNED_KINDS
-from serving_worker.assignment import Layer
+from schemas.experiment_rules import PLACED_KINDS
+from serving_worker.layers import BEGINNING, Holdback, Layer, holdback_of, layer_of
+
+FUTURE_US_MAX = 60_000_000
+"""A snapshot from further ahead was dated by a clock that was wrong: its age is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """A snapshot that was known to be the newest at `as_of` may be served until it is `age_us_max` old."""
+
+    as_of: Micros
+    age_us_max: int
+
+    def holds(self, now: Micros) -> bool:
+        return -FUTURE_US_MAX <= now - self.as_of < self.age_us_max
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Layers by their ids' order. Definitions that serving does not assign (observed, interleaved) are left out."""
+    """Layers by their ids' order. Definitions that serving does not assign (observed, interleaved) are left out.
+
+    `validity` None stands for definitions that do not age: a file that somebody keeps by hand.
+    """
 
     layers: tuple[Layer, ...] = ()
+    holdbacks: tuple[Holdback, ...] = ()
+    validity: Validity | None = None
 
 
 class Experiments(Protocol):
@@ -26,17 +45,30 @@ class Experiments(Protocol):
         ...
 
 
-def snapshot_of(definitions: Iterable[ExperimentDefinition]) -> Snapshot:
-    layers: defaultdict[str, defaultdict[str, list[ExperimentDefinition]]] = defaultdict(lambda: defaultdict(list))
+def snapshot_of(
+    definitions: Iterable[ExperimentDefinition],
+    *,
+    killed: frozenset[ExperimentId] = frozenset(),
+    since: Micros = BEGINNING,
+    validity: Validity | None = None,
+) -> Snapshot:
+    """`since`: the snapshot will not be asked about earlier times."""
+    layers: defaultdict[str, defaultdict[ExperimentId, list[ExperimentDefinition]]] = defaultdict(lambda: defaultdict(list))
+    holdbacks: defaultdict[ExperimentId, list[ExperimentDefinition]] = defaultdict(list)
     for definition in sorted(definitions, key=lambda definition: definition.revision):
-        if definition.kind in ASSIGNED_KINDS and definition.layer_id:
+        if definition.kind is ExperimentKind.HOLDBACK:
+            holdbacks[definition.experiment_id].append(definition)
+        elif definition.kind in PLACED_KINDS and definition.layer_id:
             layers[definition.layer_id][definition.experiment_id].append(definition)
-    return Snapshot(tuple(_layer(layer_id, layers[layer_id]) for layer_id in sorted(layers)))
+    return Snapshot(
+        tuple(layer_of(name, _by_id(layers[name]), killed, since) for name in sorted(layers)),
+        tuple(holdback_of(revisions, killed, since) for revisions in _by_id(holdbacks)),
+        validity,
+    )
 
 
-def _layer(layer_id: str, revisions: dict[str, list[ExperimentDefinition]]) -> Layer:
-    experiments = tuple(tuple(revisions[experiment_id]) for experiment_id in sorted(revisions))
-    return Layer(layer_id, experiments[0][0].layer_salt or "", experiments)
+def _by_id(revisions: dict[ExperimentId, list[ExperimentDefinition]]) -> list[list[ExperimentDefinition]]:
+    return [revisions[experiment_id] for experiment_id in sorted(revisions)]
 
 
 class ExperimentFile:

@@ -17,7 +17,7 @@ DOCUMENT: dict[str, Any] = {
     "status": "running",
     "unit_type": "user",
     "surfaces": ["home"],
-    "arms": [{"name": "control", "weight": 1}, {"name": "treatment", "weight": 1}],
+    "arms": [{"name": "control", "weight": 1}, {"name": "treatment", "weight": 1, "parameters": {"policy": "plackett_luce"}}],
     "changed_by": "somebody",
     "changed_at": NOW,
     "effective_at": NOW,

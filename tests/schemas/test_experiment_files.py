@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.events import ExperimentStatus
 from schemas.experiment_files import ExperimentFileError, parse_experiments
+from schemas.experiment_history import QUARANTINE_S
 from tests.schemas.experiment_samples import DOCUMENT
 
 DEFINITION: dict[str, Any] = {
@@ -56,7 +57,7 @@ def test_what_is_read_can_be_written_and_read_again() -> None:
         ({"revision": 0}, "ab-1:0: revision should be 1 or more"),
         ({"owner": 3}, "ab-1.owner: should be a text, not 3"),
         ({"owner": " "}, "ab-1:1: owner is empty"),
-        ({"kind": "abc"}, "ab-1.kind: 'abc' is not one of ab, holdback, interleaved, observed"),
+        ({"kind": "abc"}, "ab-1.kind: 'abc' is not one of ab, aa, holdback, interleaved, observed"),
         ({"layer": "x"}, "ab-1.layer: is not a field"),
         ({"changed_at": "2026-01-02T03:04:05"}, "ab-1.changed_at: '2026-01-02T03:04:05' is neither microseconds"),
         ({"surfaces": "home"}, "ab-1.surfaces: should be a list"),
@@ -73,8 +74,6 @@ def test_what_is_read_can_be_written_and_read_again() -> None:
         ({"bucket_ranges": [{"first": 0, "end": 9}, {"first": 8, "end": 10}]}, "ab-1:1: buckets 0 to 9 and 8 to 10 overlap"),
         ({"bucket_ranges": []}, "ab-1:1: has no bucket ranges"),
         ({"layer_id": None}, "ab-1:1: layer_id is missing: serving needs it to assign units"),
-        ({"arm_salt": "layer-1"}, "ab-1:1: layer_salt and arm_salt are the same"),
-        ({"arm_salt": "a\0b"}, "ab-1:1: a salt holds a NUL"),
         ({"ended_at": 1}, "ab-1:1: ends before it takes effect"),
         ({"eligibility": [{"key": "country", "values": []}]}, "ab-1:1: eligibility of 'country' allows no value"),
     ],
@@ -90,7 +89,7 @@ def test_all_faults_are_named_at_once() -> None:
         "ab-1.arms: is missing",
         "ab-1.revision: should be a whole number, not 'x'",
         "[1]: should be an object",
-        "ab-1.kind: 'x' is not one of ab, holdback, interleaved, observed",
+        "ab-1.kind: 'x' is not one of ab, aa, holdback, interleaved, observed",
     }
 
 
@@ -99,7 +98,8 @@ def test_a_revision_stands_once() -> None:
 
 
 def test_experiments_of_a_layer_share_its_salt_and_no_bucket() -> None:
-    other = changed(experiment_id="ab-2", layer_salt="layer-x", bucket_ranges=[{"first": 499_999, "end": 600_000}])
+    spans = [{"first": 499_999, "end": 600_000}]
+    other = changed(experiment_id="ab-2", arm_salt="arm-2", layer_salt="layer-x", bucket_ranges=spans)
     assert problems_of(DEFINITION, other) == (
         "layer 'ranking': has the salts layer-1, layer-x",
         "ab-1:1 and ab-2:1, both in the layer 'ranking': their bucket ranges overlap",
@@ -107,12 +107,19 @@ def test_experiments_of_a_layer_share_its_salt_and_no_bucket() -> None:
 
 
 def test_an_ended_experiment_gives_its_buckets_back() -> None:
-    ended = changed(revision=2, status="ended", ended_at=1_700_000_000_000_001)
-    assert len(parse_experiments(json.dumps([DEFINITION, ended, changed(experiment_id="ab-2")]), "file")) == 3
+    end = DOCUMENT["effective_at"]
+    ended = changed(revision=2, status="ended", changed_at=end, ended_at=end)
+    first = changed(changed_at=end)
+    heir = changed(experiment_id="ab-2", arm_salt="arm-2", effective_at=end + QUARANTINE_S * 1_000_000)
+    assert len(parse_experiments(json.dumps([first, ended, heir]), "file")) == 3
+    too_soon = {**heir, "effective_at": heir["effective_at"] - 1}
+    (problem,) = problems_of(first, ended, too_soon)
+    assert problem.startswith("ab-1:1 and ab-2:1, both in the layer 'ranking': their bucket ranges overlap")
+    assert problem.endswith("ab-1 has ended, and what it owned is free 90000 s later")
 
 
 def test_a_parameter_of_a_surface_has_one_layer() -> None:
-    other = changed(experiment_id="ab-2", layer_id="another", layer_salt="layer-2")
+    other = changed(experiment_id="ab-2", arm_salt="arm-2", layer_id="another", layer_salt="layer-2")
     assert problems_of(DEFINITION, other) == ("surface 'home': the layers another, ranking all set 'policy'; one may own it",)
 
 

@@ -1,7 +1,11 @@
 """Where a unit falls: the hash, its vectors, its evenness, and what keeps a unit out."""
 
+import json
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import mmh3
 import pytest
@@ -20,15 +24,18 @@ from schemas.events import (
     Micros,
     UnitId,
 )
-from serving_worker.assignment import Asker, Layer, Reason, bucket_of, draw_arm, enter, place
+from serving_worker.assignment import Asker, Domain, Reason, bucket_of, framed, place
 from serving_worker.experiments import snapshot_of
+from serving_worker.layers import Layer, enter
 from tests.schemas.experiment_samples import DEFINITION as SAMPLE
 from tests.schemas.experiment_samples import NOW
 
+VECTORS = json.loads((Path(__file__).parents[2] / "docs/assignment-vectors.json").read_text(encoding="utf-8"))["vectors"]
 MASK = 2**64 - 1
-ARMS = (Arm("control", 1), Arm("treatment", 3))
+ARMS = (Arm("control", 1), Arm("treatment", 3, {"policy": "plackett_luce"}))
 DEFINITION = replace(SAMPLE, arms=ARMS)
 ASKER = Asker("user", UnitId("unit-1"), "home", {})
+UNIT = framed("unit-1")
 
 
 def murmur3_x64_128_first_half(data: bytes) -> int:
@@ -62,19 +69,13 @@ def mixed(value: int) -> int:
     return value ^ value >> 33
 
 
-@pytest.mark.parametrize(
-    ("salt", "unit_id", "bucket"),
-    [
-        ("layer-1", "unit-1", 196329),
-        ("layer-1", "unit-2", 762383),
-        ("layer-2", "unit-1", 837275),
-        ("", "", 273691),
-        ("ranking", "0190c1de-0000-7000-8000-000000000000", 798252),
-        ("Ebene-ü", "Nutzer-ß-😀", 137215),
-    ],
-)
-def test_buckets_are_the_same_for_ever(salt: str, unit_id: str, bucket: int) -> None:
-    assert bucket_of(salt, unit_id) == bucket
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector['domain']}:{vector['salt']}:{vector['unit']}")
+def test_the_published_vectors_hold_for_both_implementations(vector: dict[str, Any]) -> None:
+    domain, salt, unit, places = (vector[name] for name in ("domain", "salt", "unit", "places"))
+    data = b"".join(struct.pack(">I", len(text.encode())) + text.encode() for text in (domain, salt, unit))
+    assert data.hex() == vector["hashed"]
+    assert murmur3_x64_128_first_half(data) == int(vector["first_64_bits"])
+    assert place(Domain(domain), salt, unit, places) == vector["place"]
 
 
 @given(st.binary(max_size=100))
@@ -82,11 +83,21 @@ def test_the_hash_is_murmur3_x64_128(data: bytes) -> None:
     assert mmh3.hash64(data, 0, True, signed=False)[0] == murmur3_x64_128_first_half(data)
 
 
-@given(st.text(max_size=20).filter(lambda salt: "\0" not in salt), st.text(max_size=40), st.integers(1, 2**31 - 1))
-def test_a_place_is_the_hash_scaled_down(salt: str, unit_id: str, places: int) -> None:
-    salt, unit_id = (text.encode("utf-8", "replace").decode() for text in (salt, unit_id))
-    expected = murmur3_x64_128_first_half(salt.encode() + b"\0" + unit_id.encode()) * places // 2**64
-    assert place(salt, unit_id, places) == expected < places
+@given(st.sampled_from(Domain), st.text(max_size=20), st.text(max_size=40), st.integers(1, 2**31 - 1))
+def test_a_place_is_the_hash_scaled_down(domain: Domain, salt: str, unit_id: str, places: int) -> None:
+    data = b"".join(struct.pack(">I", len(text)) + text for text in map(utf8, (domain, salt, unit_id)))
+    expected = murmur3_x64_128_first_half(data) * places // 2**64
+    assert place(domain, salt, unit_id, places) == expected < places
+
+
+def utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+@given(*[st.text(max_size=6) for _ in range(4)])
+def test_two_texts_can_not_be_cut_elsewhere_and_hash_alike(salt: str, unit: str, other_salt: str, other_unit: str) -> None:
+    same = (salt, unit) == (other_salt, other_unit)
+    assert (framed(salt) + framed(unit) == framed(other_salt) + framed(other_unit)) == same
 
 
 def test_buckets_are_evenly_filled() -> None:
@@ -94,6 +105,16 @@ def test_buckets_are_evenly_filled() -> None:
     for unit in range(200_000):
         counts[bucket_of("layer", f"user-{unit}") // 1_000] += 1
     assert stats.chisquare(counts).pvalue > 0.001
+
+
+def draw_arm(arm_salt: str, unit_id: str, arms: Sequence[Arm]) -> Arm:
+    """The arm by its definition: the first whose weights, summed up, pass the unit's place."""
+    left = place(Domain.ARM, arm_salt, unit_id, sum(arm.weight for arm in arms))
+    for arm in arms:
+        if left < arm.weight:
+            return arm
+        left -= arm.weight
+    raise AssertionError
 
 
 def test_arms_have_their_weights() -> None:
@@ -121,16 +142,16 @@ def test_two_layers_place_units_independently() -> None:
 
 def entered(definition: ExperimentDefinition, asker: Asker = ASKER, now: Micros = NOW) -> str:
     (layer,) = snapshot_of([definition]).layers
-    return enter(layer, asker, now).assignment.reason
+    return enter(layer, asker, framed(asker.unit_id), now).assignment.reason
 
 
 def test_a_unit_that_enters_is_told_with_bucket_arm_and_revision() -> None:
     (layer,) = snapshot_of([DEFINITION]).layers
-    assignment = enter(layer, ASKER, NOW).assignment
+    assignment = enter(layer, ASKER, UNIT, NOW).assignment
     assert (assignment.experiment_id, assignment.revision, assignment.layer_id) == ("ab-1", 1, "ranking")
     assert assignment.bucket == bucket_of("layer-1", "unit-1")
     assert assignment.arm == draw_arm("arm-1", "unit-1", ARMS).name
-    assert (assignment.reason, assignment.exposed) == (Reason.ASSIGNED, False)
+    assert (assignment.reason, assignment.exposed) == (Reason.ASSIGNED, True)
 
 
 def test_every_refusal_has_its_reason() -> None:
@@ -149,7 +170,7 @@ def test_every_refusal_has_its_reason() -> None:
 
 def test_who_is_kept_out_is_in_no_experiment_and_no_arm() -> None:
     (layer,) = snapshot_of([replace(DEFINITION, status=ExperimentStatus.PAUSED)]).layers
-    assignment = enter(layer, ASKER, NOW).assignment
+    assignment = enter(layer, ASKER, UNIT, NOW).assignment
     assert (assignment.experiment_id, assignment.arm, assignment.revision, assignment.layer_id) == (None, None, None, "ranking")
 
 
@@ -161,16 +182,31 @@ def test_one_bucket_decides_who_is_in_the_range() -> None:
 def test_a_revision_counts_from_its_effective_time() -> None:
     later = replace(DEFINITION, revision=2, effective_at=Micros(NOW + 10), status=ExperimentStatus.ENDED)
     (layer,) = snapshot_of([later, DEFINITION]).layers
-    assert enter(layer, ASKER, Micros(NOW + 9)).assignment.revision == 1
-    assert enter(layer, ASKER, Micros(NOW + 10)).assignment.reason == Reason.NOT_RUNNING
-    assert enter(layer, ASKER, Micros(NOW - 1)).assignment.reason == Reason.NO_EXPERIMENT
+    assert enter(layer, ASKER, UNIT, Micros(NOW + 9)).assignment.revision == 1
+    assert enter(layer, ASKER, UNIT, Micros(NOW + 10)).assignment.reason == Reason.NOT_RUNNING
+    assert enter(layer, ASKER, UNIT, Micros(NOW - 1)).assignment.reason == Reason.NO_EXPERIMENT
+
+
+@pytest.mark.parametrize("status", [ExperimentStatus.ENDED, ExperimentStatus.PAUSED])
+def test_what_was_stopped_at_once_is_stopped_on_a_worker_whose_clock_is_behind(status: ExperimentStatus) -> None:
+    stop = replace(DEFINITION, revision=2, status=status, changed_at=Micros(NOW + 10), effective_at=Micros(NOW + 10))
+    (layer,) = snapshot_of([stop, DEFINITION]).layers
+    assert enter(layer, ASKER, UNIT, Micros(NOW + 1)).assignment.reason == Reason.NOT_RUNNING
+
+
+def test_only_the_present_and_the_future_need_to_be_kept() -> None:
+    later = replace(DEFINITION, revision=2, effective_at=Micros(NOW + 10), status=ExperimentStatus.ENDED)
+    (layer,) = snapshot_of([DEFINITION, later], since=Micros(NOW + 5)).layers
+    assert enter(layer, ASKER, UNIT, Micros(NOW + 9)).assignment.reason == Reason.ASSIGNED
+    assert enter(layer, ASKER, UNIT, Micros(NOW + 10)).assignment.reason == Reason.NOT_RUNNING
+    assert enter(layer, ASKER, UNIT, Micros(NOW - 10)).assignment.reason == Reason.ASSIGNED, "a clock that was set back"
 
 
 def test_buckets_of_an_ended_experiment_can_be_given_to_another() -> None:
     ended = replace(DEFINITION, status=ExperimentStatus.ENDED)
     heir = replace(DEFINITION, experiment_id=ExperimentId("ab-2"))
     (layer,) = snapshot_of([ended, heir]).layers
-    assert enter(layer, ASKER, NOW).assignment.experiment_id == "ab-2"
+    assert enter(layer, ASKER, UNIT, NOW).assignment.experiment_id == "ab-2"
 
 
 def test_observed_experiments_are_not_assigned() -> None:

@@ -110,10 +110,10 @@ def test_a_control_that_names_no_policy_keeps_the_default_and_is_exposed() -> No
     assert (served.policy_id, served.assignments[0].arm, served.assignments[0].exposed) == ("popularity", "control", True)
 
 
-def test_an_experiment_without_a_policy_is_assigned_and_not_exposed() -> None:
+def test_an_arm_of_another_layer_that_sets_another_parameter_is_exposed_too() -> None:
     arms = tuple(Arm(name, 1, {"colour": name}) for name in ("red", "blue"))
     served = answered(ASK, experiment("colours", arms, "colours"), experiment("ab-1", only("plackett_luce")))
-    assert {assignment.experiment_id: assignment.exposed for assignment in served.assignments} == {"colours": False, "ab-1": True}
+    assert {assignment.experiment_id: assignment.exposed for assignment in served.assignments} == {"colours": True, "ab-1": True}
 
 
 def test_every_layer_says_once_why_the_unit_is_in_nothing() -> None:
