@@ -139,6 +139,29 @@ class Interaction:
     producer_seq: int = UNSTAMPED_SEQ
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowRanking:
+    """What a candidate policy would have answered to a request that another one answered. `failed` says why there is nothing."""
+
+    occurred_at: Micros
+    unit_type: str
+    unit_id: UnitId
+    traffic: Traffic
+    request_id: RequestId
+    surface: str
+    policy_id: str
+    live_policy_id: str
+    slots: tuple[Slot, ...] = ()
+    session_id: str | None = None
+    policy_version: str | None = None
+    failed: str | None = None
+    slate_log_propensity: float | None = None
+    latency_us: int | None = None
+    event_id: EventId = EventId("")
+    producer_id: ProducerId = ProducerId("")
+    producer_seq: int = UNSTAMPED_SEQ
+
+
 @dataclass(frozen=True, slots=True)
 class EligibilityRule:
     """`context[key]` is one of `values`."""
@@ -248,5 +271,5 @@ class DeadLetter:
     error: str
 
 
-Event = RecommendationServed | Interaction
+Event = RecommendationServed | Interaction | ShadowRanking
 Record = Event | ExperimentDefinition | ProducerCheckpoint | Alert | DeadLetter

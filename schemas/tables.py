@@ -31,6 +31,7 @@ ENGINE = ReplacingMergeTree ORDER BY number
 TABLE_OF_RECORD = {
     "RecommendationServed": "recommendations",
     "Interaction": "interactions",
+    "ShadowRanking": "shadow_rankings",
     "ExperimentDefinition": "experiment_revisions",
     "ProducerCheckpoint": "producer_checkpoints",
     "DeadLetter": "dead_letters",

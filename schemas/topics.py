@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 DEFAULT_PREFIX = "tailrace."
 SHARED_PARTITIONS = 4
-"""Recommendations and interactions have the same count and key, so that they can be joined."""
+"""Recommendations, interactions and shadow rankings have the same count and key, so that they can be joined."""
 
 _DAY_MS = 24 * 3600 * 1000
 TIMESTAMP_TYPE = "message.timestamp.type"
@@ -33,12 +33,13 @@ def _topic(name: str, record: str | None, partitions: int, **config: str) -> Top
 
 RECOMMENDATIONS = _topic("recommendations", "RecommendationServed", SHARED_PARTITIONS, retention_ms=str(7 * _DAY_MS))
 INTERACTIONS = _topic("interactions", "Interaction", SHARED_PARTITIONS, retention_ms=str(7 * _DAY_MS))
+SHADOW_RANKINGS = _topic("shadow-rankings", "ShadowRanking", SHARED_PARTITIONS, retention_ms=str(7 * _DAY_MS))
 EXPERIMENTS = _topic("experiments", "ExperimentDefinition", 1, cleanup_policy="compact")
 PRODUCER_CHECKPOINTS = _topic("producer-checkpoints", "ProducerCheckpoint", 1, retention_ms=str(30 * _DAY_MS))
 ALERTS = _topic("alerts", "Alert", 1, retention_ms=str(30 * _DAY_MS))
 DEAD_LETTERS = _topic("dead-letters", None, 1, retention_ms=str(30 * _DAY_MS))
 
-TOPICS = (RECOMMENDATIONS, INTERACTIONS, EXPERIMENTS, PRODUCER_CHECKPOINTS, ALERTS, DEAD_LETTERS)
+TOPICS = (RECOMMENDATIONS, INTERACTIONS, SHADOW_RANKINGS, EXPERIMENTS, PRODUCER_CHECKPOINTS, ALERTS, DEAD_LETTERS)
 
 
 def topic_name(prefix: str, topic: Topic) -> str:

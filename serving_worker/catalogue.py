@@ -44,6 +44,11 @@ def load_catalogue(path: Path) -> Catalogue:
     return catalogue
 
 
+def by_item_id(catalogue: Catalogue) -> dict[str, dict[str, Candidate]]:
+    """Each surface's candidates by their item ids."""
+    return {surface: {item.item_id: item for item in candidates.items} for surface, candidates in catalogue.surfaces.items()}
+
+
 def _repeated(catalogue: Catalogue, path: Path) -> tuple[str, ...]:
     return tuple(
         f"TAILRACE_CATALOGUE_FILE: {path}: the surface {surface!r} has an item twice"

@@ -1,10 +1,13 @@
 """Settings of the worker, from TAILRACE_* variables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from schemas.environment import Environment
+from serving_worker.isolation.config import PolicySettings
+from serving_worker.rankers.plugins import GROUP
 
 DEFAULT_PORT = 8080
 
@@ -25,6 +28,7 @@ class WorkerSettings:
     api_keys_file: Path | None = None
     access_log: bool = False
     default_policy: str = "popularity"
+    policies: PolicySettings = field(default_factory=PolicySettings)
     context_keys: frozenset[str] = frozenset()
     seed: int | None = None
     k_max: int = 100
@@ -48,6 +52,7 @@ class WorkerSettings:
             access_log=read.flag("TAILRACE_ACCESS_LOG", default=False),
             port=read.integer("TAILRACE_HTTP_PORT", DEFAULT_PORT, minimum=0, maximum=65_535),
             default_policy=read.text("TAILRACE_DEFAULT_POLICY", "popularity"),
+            policies=PolicySettings.read(read, entry_points(group=GROUP)),
             context_keys=frozenset(key.strip() for key in read.text("TAILRACE_CONTEXT_KEYS", "").split(",") if key.strip()),
             seed=read.integer("TAILRACE_SERVING_SEED", 0, minimum=0, maximum=2**63 - 1) if seed else None,
             k_max=read.integer("TAILRACE_K_MAX", 100, minimum=1, maximum=10_000),

@@ -13,8 +13,16 @@ class ApiError(Exception):
         self.status, self.code, self.message, self.field = status, code, message, field
 
 
+class Shed(Exception):  # noqa: N818 - says what becomes of the request
+    """The worker has more to do than it can. The client may come again after `retry_after_s`."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"more requests than the worker can answer; come again after {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
 class RankerError(Exception):
-    """A ranker cannot rank. `reason` is the word that stands in `degraded`."""
+    """A ranker cannot rank. `reason` is the word that stands in `degraded`: `bad_parameter`, or it becomes `refused`."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

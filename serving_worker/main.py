@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import sys
 import time
@@ -20,8 +21,7 @@ from producers.config import ProducerSettings
 from producers.emitter import Emitter
 from producers.main import emitter_for, new_id, now_us
 from producers.metrics import EmitterMetrics
-from schemas.errors import ConfigurationError
-from serving_worker.catalogue import load_catalogue
+from serving_worker.answering import Answering, Outlets, Stock, stock_of
 from serving_worker.config import WorkerSettings
 from serving_worker.experiments import ExperimentFile
 from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
@@ -29,23 +29,14 @@ from serving_worker.http.fleet_metrics import Fleet
 from serving_worker.http.keys import load_keys
 from serving_worker.http.server import draining, listen, run, url_of
 from serving_worker.http.unblocking_log import unblocking_log
+from serving_worker.isolation.checking import refuse_broken
 from serving_worker.metrics import WorkerMetrics
-from serving_worker.rankers.plackett_luce import PlackettLuce
-from serving_worker.rankers.popularity import Popularity
-from serving_worker.rankers.ranking import Ranker
-from serving_worker.recommend import Clock, Recommender, RecommenderSettings, Shelf
+from serving_worker.recommend import Clock, RecommenderSettings
 
 logger = logging.getLogger(__name__)
 
 
-def default_rankers() -> dict[str, Ranker]:
-    """The policies that arms can name."""
-    return {"popularity": Popularity(), "plackett_luce": PlackettLuce()}
-
-
-def build_app(
-    settings: WorkerSettings, emitter: Emitter, rankers: Mapping[str, Ranker], fleet_directory: Path | None = None
-) -> Starlette:
+def build_app(settings: WorkerSettings, emitter: Emitter, fleet_directory: Path | None = None) -> Starlette:
     """The ASGI application. It owns `emitter` from its start-up on, and closes it at its shutdown.
 
     Raises ConfigurationError where the catalogue or the keys are wrong. Experiments that are wrong leave the worker alive and not
@@ -57,17 +48,17 @@ def build_app(
     EmitterMetrics(registry, emitter.status)
     experiments = ExperimentFile(settings.experiments_file)
     _reload(experiments, metrics)
-    shelf = _shelf(settings, rankers)
-    recommender = _recommender(settings, shelf, experiments, emitter)
+    stock = _stock(settings)
+    answering = _answering(settings, stock, experiments, emitter, metrics)
     edge = Edge(emitter.emit, now_us, new_id, lambda: _unready(experiments, emitter, going_down), fleet.exposition)
-    limits = ApiLimits(tuple(shelf.catalogue.surfaces), settings.k_max, settings.body_bytes_max, settings.body_timeout_s)
-    api = Api(recommender, limits, load_keys(settings.api_keys_file), edge, metrics)
+    limits = ApiLimits(tuple(stock.catalogue.surfaces), settings.k_max, settings.body_bytes_max, settings.body_timeout_s)
+    api = Api(answering.recommender, limits, load_keys(settings.api_keys_file), edge, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         watching = asyncio.create_task(_watch(experiments, metrics, settings.experiments_reload_s))
         with unblocking_log(), draining(settings.drain_s, going_down.set):
-            async with fleet.telling():
+            async with fleet.telling(), answering.at_work():
                 yield
             watching.cancel()
             with suppress(asyncio.CancelledError):
@@ -84,7 +75,8 @@ def serve(variables: Mapping[str, str], announce: Callable[[str], None]) -> None
     """
     settings = WorkerSettings.from_environment(variables)
     ProducerSettings.from_environment(variables)
-    _shelf(settings, default_rankers())
+    _stock(settings)
+    refuse_broken(settings.policies.rankers, os.environ)
     load_keys(settings.api_keys_file)
     with closing(listen(settings.host, settings.port)) as listener, TemporaryDirectory(prefix="tailrace-serve-") as directory:
         fleet = Path(directory) if settings.workers > 1 else None
@@ -103,24 +95,24 @@ def _app_of_process(variables: Mapping[str, str], fleet: Path | None) -> Starlet
     settings = WorkerSettings.from_environment(variables)
     logging.getLogger("tailrace.access").setLevel(logging.INFO if settings.access_log else logging.WARNING)
     emitter = emitter_for(ProducerSettings.from_environment(variables))
-    return build_app(settings, emitter, default_rankers(), fleet)
+    return build_app(settings, emitter, fleet)
 
 
-def _recommender(settings: WorkerSettings, shelf: Shelf, experiments: ExperimentFile, emitter: Emitter) -> Recommender:
+def _stock(settings: WorkerSettings) -> Stock:
+    return stock_of(settings.catalogue_file, settings.default_policy, settings.policies.rankers)
+
+
+def _answering(
+    settings: WorkerSettings, stock: Stock, experiments: ExperimentFile, emitter: Emitter, metrics: WorkerMetrics
+) -> Answering:
     seed = secrets.randbits(63) if settings.seed is None else settings.seed
-    return Recommender(
-        shelf,
+    return Answering(
+        stock,
         experiments,
-        RecommenderSettings(settings.default_policy, settings.context_keys, seed),
-        emitter.emit,
-        Clock(now_us, lambda: time.monotonic_ns() // 1_000),
+        RecommenderSettings(settings.context_keys, seed, settings.policies.budget_us),
+        settings.policies,
+        Outlets(emitter.emit, metrics, Clock(now_us, lambda: time.monotonic_ns() // 1_000), os.environ),
     )
-
-
-def _shelf(settings: WorkerSettings, rankers: Mapping[str, Ranker]) -> Shelf:
-    if settings.default_policy not in rankers:
-        raise ConfigurationError((f"TAILRACE_DEFAULT_POLICY={settings.default_policy!r} is none of {', '.join(rankers)}",))
-    return Shelf(load_catalogue(settings.catalogue_file), rankers)
 
 
 def _unready(experiments: ExperimentFile, emitter: Emitter, going_down: Event) -> dict[str, str]:

@@ -80,6 +80,43 @@ PARTITION BY toYYYYMMDD(_kafka_time)
 PRIMARY KEY (unit_id, event_id)
 ORDER BY (unit_id, event_id, _topic_id, _partition, _offset);
 
+CREATE TABLE shadow_rankings
+(
+    _envelope FixedString(80) EPHEMERAL,
+    _framed UInt8 DEFAULT throwIf(substring(_envelope, 1, 8) != 'TAILRACE', 'tailrace: misframed'),
+    _owned UInt8 DEFAULT throwIf(joinGet('ingest_fence', 'owner', toFixedString(substring(_envelope, 25, 20), 20)) != substring(_envelope, 9, 16), 'tailrace: not the owner'),
+    _free UInt8 DEFAULT throwIf(joinGet('ingest_hold', 'held', 'shadow_rankings') != 0, 'tailrace: held'),
+    _topic_id UUID DEFAULT reinterpretAsUUID(substring(_envelope, 25, 16)),
+    _partition Int32 DEFAULT reinterpretAsInt32(substring(_envelope, 41, 4)),
+    _offset Int64 DEFAULT reinterpretAsInt64(substring(_envelope, 65, 8)),
+    _kafka_time DateTime64(3, 'UTC') DEFAULT fromUnixTimestamp64Milli(reinterpretAsInt64(substring(_envelope, 73, 8)), 'UTC'),
+    _schema_id Int32 DEFAULT reinterpretAsInt32(substring(_envelope, 45, 4)),
+    _run LowCardinality(String) DEFAULT toStringCutToZero(substring(_envelope, 49, 16)),
+    _ingested_at DateTime64(3, 'UTC') DEFAULT now64(3),
+    event_id UUID,
+    occurred_at DateTime64(6, 'UTC'),
+    unit_type LowCardinality(String),
+    unit_id String,
+    session_id Nullable(String),
+    traffic LowCardinality(String),
+    producer_id UUID,
+    producer_seq Int64,
+    request_id String,
+    surface LowCardinality(String),
+    policy_id LowCardinality(String),
+    policy_version LowCardinality(Nullable(String)),
+    live_policy_id LowCardinality(String),
+    failed LowCardinality(Nullable(String)),
+    slots Array(Tuple(item_id String, position Int32, score Nullable(Float64), propensity Nullable(Float64), source Nullable(String), team Nullable(String))),
+    slate_log_propensity Nullable(Float64),
+    latency_us Nullable(Int64),
+    INDEX by_offset _offset TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMMDD(_kafka_time)
+PRIMARY KEY (unit_id, event_id)
+ORDER BY (unit_id, event_id, _topic_id, _partition, _offset);
+
 CREATE TABLE experiment_revisions
 (
     _envelope FixedString(80) EPHEMERAL,

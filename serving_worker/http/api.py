@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from schemas.events import Event, Micros, RecommendationServed, RequestId
+from schemas.events import Event, Micros, RequestId
 from serving_worker.assignment import Asker
-from serving_worker.errors import ApiError
+from serving_worker.errors import ApiError, Shed
 from serving_worker.http.access_log import Call, tell
 from serving_worker.http.interactions import event_of, id_of_call, unit_of
 from serving_worker.http.keys import ApiKey, Keys, refuse_surface
@@ -94,7 +94,6 @@ class Api:
             raise ApiError(422, "k_out_of_range", f"k is {message.k}; it should be 1 to {self._limits.k_max}", "k")
         served = await self._recommender.recommend(self._ask(message, message.idempotency_key or _key_of(request)))
         call.request_id = served.request_id
-        self._count(served)
         items = [RecommendedItem(slot.item_id, slot.position) for slot in served.slots]
         return _json(RecommendationResponse(served.request_id, items))
 
@@ -152,13 +151,6 @@ class Api:
         if not self._recommender.knows(surface):
             raise ApiError(422, "unknown_surface", f"there is no surface {surface!r} in the catalogue", "surface")
 
-    def _count(self, served: RecommendationServed) -> None:
-        if served.degraded is not None:
-            self._metrics.degraded.labels(served.degraded).inc()
-        for assignment in served.assignments:
-            if assignment.exposed:
-                self._metrics.exposures.labels(assignment.experiment_id, assignment.arm).inc()
-
     async def _body(self, request: Request, call: Call) -> bytes:
         """The body, never more of it than the limit. Raises ApiError."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
@@ -208,6 +200,10 @@ async def _refusals_as_answers(answer: Endpoint, request: Request, call: Call) -
         return await answer(request, call)
     except ApiError as error:
         return _error(error)
+    except Shed as shed:
+        response = _error(ApiError(503, "overloaded", str(shed)))
+        response.headers["retry-after"] = str(shed.retry_after_s)
+        return response
     except ClientDisconnect:
         return _error(ApiError(400, "disconnected", "the client went away before its body was complete"))
     except Exception:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from serving_worker.catalogue import Candidates
 from serving_worker.errors import RankerError
-from serving_worker.rankers.ranking import Ranked, Ranking
+from serving_worker.rankers.ranking import Query, Ranked, Ranking
 
 
 class PlackettLuce:
@@ -20,13 +20,13 @@ class PlackettLuce:
 
     version = "1"
 
-    def rank(self, candidates: Candidates, k: int, parameters: Mapping[str, str], draw: random.Random) -> Ranking:
-        temperature = _temperature(parameters)
+    def rank(self, candidates: Candidates, query: Query, draw: random.Random) -> Ranking:
+        temperature = _temperature(query.parameters)
         log_weights = [candidate.score / temperature for candidate in candidates.items]
         if not all(map(math.isfinite, log_weights)):
             raise RankerError("bad_parameter", f"temperature {temperature} is too low for the catalogue's scores")
         order = sample_order(log_weights, draw)
-        chances = slate_log_propensities([log_weights[place] for place in order], k)
+        chances = slate_log_propensities([log_weights[place] for place in order], query.k)
         ranked = [Ranked(candidates.items[place], math.exp(chance)) for place, chance in zip(order, chances, strict=False)]
         return Ranking(tuple(ranked), math.fsum(chances))
 

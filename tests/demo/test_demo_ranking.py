@@ -13,7 +13,7 @@ from schemas.experiment_rules import broken_rules
 from serving_worker.catalogue import Candidates, load_catalogue
 from serving_worker.rankers.plackett_luce import PlackettLuce
 from serving_worker.rankers.popularity import Popularity
-from serving_worker.rankers.ranking import Ranker
+from serving_worker.rankers.ranking import Query, Ranker
 
 REQUESTS = 40_000
 
@@ -28,9 +28,10 @@ def candidates(tmp_path: Path) -> Candidates:
 def earned(ranker: Ranker, candidates: Candidates) -> tuple[float, float]:
     """Mean clicks a request, and the mean's standard error."""
     visits, draw = Visits(seed=5, users=1, requests=REQUESTS), random.Random(7)
+    query = Query(surface=demo_ranking.SURFACE, k=demo_ranking.SLATE_ITEMS)
     counts = []
     for request in range(REQUESTS):
-        slate = [ranked.candidate.item_id for ranked in ranker.rank(candidates, demo_ranking.SLATE_ITEMS, {}, draw).ranked]
+        slate = [ranked.candidate.item_id for ranked in ranker.rank(candidates, query, draw).ranked]
         counts.append(len(visits.clicked(request, slate, demo_ranking.APPEAL)))  # type: ignore[arg-type]
     mean = sum(counts) / REQUESTS
     return mean, (sum((count - mean) ** 2 for count in counts) / REQUESTS / REQUESTS) ** 0.5

@@ -61,6 +61,7 @@ def _plain(name: str, kind: Any) -> st.SearchStrategy[Any]:
 EVENT_TYPES: tuple[type[Any], ...] = (
     events.RecommendationServed,
     events.Interaction,
+    events.ShadowRanking,
     events.ExperimentDefinition,
     events.ProducerCheckpoint,
     events.Alert,

@@ -21,7 +21,7 @@ from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract
 from schemas.events import Interaction, RecommendationServed
 from serving_worker.config import WorkerSettings
-from serving_worker.main import build_app, default_rankers
+from serving_worker.main import build_app
 from tests.producers.event_samples import KnownSchemaIds
 from tests.waiting import eventually
 
@@ -65,7 +65,7 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
         catalogue.write_text(json.dumps(CATALOGUE), encoding="utf-8")
         transport = transport or MemoryTransport()
         emitter = Emitter(transport, KnownSchemaIds(), now_us=now_us, new_id=new_id)
-        app = build_app(WorkerSettings(catalogue, shutdown_s=0.2, **settings), emitter, default_rankers())
+        app = build_app(WorkerSettings(catalogue, shutdown_s=0.2, **settings), emitter)
         client = TestClient(app)
         client.__enter__()
         clients.append(client)

@@ -14,9 +14,14 @@ from serving_worker.catalogue import Candidate, Candidates
 from serving_worker.errors import RankerError
 from serving_worker.rankers.plackett_luce import PlackettLuce, slate_log_propensities
 from serving_worker.rankers.popularity import Popularity
+from serving_worker.rankers.ranking import Query
 
 SCORES = {"a": 1.0, "b": 0.2, "c": 0.0, "d": -0.7, "e": 1.6}
 CANDIDATES = Candidates(tuple(Candidate(item, score) for item, score in SCORES.items()))
+
+
+def query(k: int, **parameters: str) -> Query:
+    return Query(surface="home", k=k, parameters=parameters)
 
 
 def chance_of(slate: tuple[str, ...], temperature: float) -> float:
@@ -30,21 +35,21 @@ def chance_of(slate: tuple[str, ...], temperature: float) -> float:
 
 
 def test_popularity_keeps_the_catalogues_order_and_is_certain() -> None:
-    ranking = Popularity().rank(CANDIDATES, 3, {}, random.Random(1))
+    ranking = Popularity().rank(CANDIDATES, query(3), random.Random(1))
     assert [(ranked.candidate.item_id, ranked.propensity) for ranked in ranking.ranked] == [("a", 1.0), ("b", 1.0), ("c", 1.0)]
     assert ranking.log_propensity == 0.0
 
 
 @pytest.mark.parametrize("ranker", [Popularity(), PlackettLuce()])
 def test_a_short_catalogue_is_ranked_whole(ranker: Popularity | PlackettLuce) -> None:
-    assert len(ranker.rank(CANDIDATES, 50, {}, random.Random(1)).ranked) == len(SCORES)
+    assert len(ranker.rank(CANDIDATES, query(50), random.Random(1)).ranked) == len(SCORES)
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 5.0])
 def test_logged_propensities_are_those_of_the_definition(temperature: float) -> None:
     seen = set()
     for seed in range(2_000):
-        ranking = PlackettLuce().rank(CANDIDATES, 3, {"temperature": str(temperature)}, random.Random(seed))
+        ranking = PlackettLuce().rank(CANDIDATES, query(3, temperature=str(temperature)), random.Random(seed))
         slate = tuple(ranked.candidate.item_id for ranked in ranking.ranked)
         seen.add(slate)
         chances = [chance_of(slate[: place + 1], temperature) / chance_of(slate[:place], temperature) for place in range(3)]
@@ -70,7 +75,7 @@ def test_slates_come_as_often_as_their_propensities_say(temperature: float) -> N
     counts = Counter(
         tuple(
             ranked.candidate.item_id
-            for ranked in PlackettLuce().rank(CANDIDATES, 2, {"temperature": str(temperature)}, draw).ranked
+            for ranked in PlackettLuce().rank(CANDIDATES, query(2, temperature=str(temperature)), draw).ranked
         )
         for _ in range(draws)
     )
@@ -92,12 +97,12 @@ def test_propensities_stay_exact_where_one_item_dominates(log_weights: list[floa
 
 
 def test_the_same_seed_draws_the_same_slate() -> None:
-    one, other = (PlackettLuce().rank(CANDIDATES, 5, {}, random.Random("7:request")) for _ in range(2))
+    one, other = (PlackettLuce().rank(CANDIDATES, query(5), random.Random("7:request")) for _ in range(2))
     assert one == other
 
 
 @pytest.mark.parametrize("temperature", ["0", "-1", "warm", "nan", "inf", "1e-320"])
 def test_a_temperature_that_makes_no_sense_is_refused(temperature: str) -> None:
     with pytest.raises(RankerError) as refusal:
-        PlackettLuce().rank(CANDIDATES, 2, {"temperature": temperature}, random.Random(1))
+        PlackettLuce().rank(CANDIDATES, query(2, temperature=temperature), random.Random(1))
     assert refusal.value.reason == "bad_parameter"

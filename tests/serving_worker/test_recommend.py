@@ -4,8 +4,10 @@ import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from schemas.events import (
     Arm,
@@ -19,12 +21,19 @@ from schemas.events import (
     UnitId,
 )
 from serving_worker.assignment import Asker
+from serving_worker.capacity import LAG_TICKS, Capacity
 from serving_worker.catalogue import Candidate, Candidates, Catalogue
+from serving_worker.control import Control
+from serving_worker.errors import Shed
 from serving_worker.experiments import Snapshot, snapshot_of
+from serving_worker.isolation.pool import PolicyAnswer
+from serving_worker.isolation.reasons import Degraded, Unanswered
+from serving_worker.metrics import WorkerMetrics
 from serving_worker.rankers.plackett_luce import PlackettLuce
 from serving_worker.rankers.popularity import Popularity
-from serving_worker.rankers.ranking import Ranker, Ranking
-from serving_worker.recommend import Ask, Clock, Recommender, RecommenderSettings, Shelf
+from serving_worker.rankers.ranking import Query, Ranked, Ranker, Ranking
+from serving_worker.recommend import Ask, Clock, PolicyRunner, Recommender, RecommenderSettings, Shelf, Surroundings
+from serving_worker.tally import ArmTally
 from tests.schemas.experiment_samples import DEFINITION, NOW
 
 CATALOGUE = Catalogue(
@@ -36,8 +45,29 @@ ASK = Ask(RequestId("0190c1de-0000-7000-8000-000000000000"), Asker("user", UnitI
 class Broken:
     version = "9"
 
-    def rank(self, _candidates: Candidates, _k: int, _parameters: Mapping[str, str], _draw: random.Random) -> Ranking:
+    def rank(self, _candidates: Candidates, _query: Query, _draw: random.Random) -> Ranking:
         raise ZeroDivisionError
+
+
+class Lying:
+    version = "6"
+
+    def rank(self, candidates: Candidates, _query: Query, _draw: random.Random) -> Ranking:
+        return Ranking((Ranked(candidates.items[0], float("nan")), Ranked(candidates.items[1], 1.0)), 0.0)
+
+
+class InWorker:
+    """Policies without processes of their own: their failures are those of tests/serving_worker/test_isolation*.py."""
+
+    def __init__(self, rankers: Mapping[str, Ranker]) -> None:
+        self._arms = {name: Control(name, ranker, CATALOGUE) for name, ranker in rankers.items()}
+        self.asked: list[Query] = []
+
+    async def rank(self, policy_id: str, query: Query, seed: str, _deadline_s: float) -> PolicyAnswer:
+        self.asked.append(query)
+        if policy_id not in self._arms:
+            raise Unanswered(Degraded.UNKNOWN_POLICY, policy_id)
+        return self._arms[policy_id].rank(query, seed)
 
 
 class Fixed:
@@ -59,23 +89,41 @@ def experiment(name: str, arms: tuple[Arm, ...], layer: str = "ranking") -> Expe
     )
 
 
-def answered(ask: Ask, *definitions: ExperimentDefinition, context_keys: frozenset[str] = frozenset()) -> RecommendationServed:
-    emitted: list[Event] = []
-    rankers: dict[str, Ranker] = {"popularity": Popularity(), "plackett_luce": PlackettLuce(), "broken": Broken()}
-    ticks = iter((1_000, 1_250))
-
+def surroundings(emitted: list[Event], metrics: WorkerMetrics, in_flight_max: int = 1) -> Surroundings:
     def emit(event: Event) -> bool:
         emitted.append(event)
         return True
 
-    recommender = Recommender(
-        Shelf(CATALOGUE, rankers),
+    return Surroundings(emit, ArmTally(metrics), Capacity(in_flight_max, late_us_max=1), lambda _served, _query: None)
+
+
+def recommender_of(
+    around: Surroundings,
+    *definitions: ExperimentDefinition,
+    context_keys: frozenset[str] = frozenset(),
+    control: Ranker | None = None,
+    policies: PolicyRunner | None = None,
+) -> Recommender:
+    ticks = count(1_000, 250)
+    arms: dict[str, Ranker] = {"popularity": Popularity(), "plackett_luce": PlackettLuce(), "broken": Broken(), "lying": Lying()}
+    return Recommender(
+        Shelf(CATALOGUE, Control("popularity", control or Popularity(), CATALOGUE), policies or InWorker(arms)),
         Fixed(*definitions),
-        RecommenderSettings("popularity", context_keys, seed=7),
-        emit,
+        RecommenderSettings(context_keys, seed=7),
+        around,
         Clock(lambda: NOW, lambda: next(ticks)),
     )
-    served = asyncio.run(recommender.recommend(ask))
+
+
+def answered(
+    ask: Ask,
+    *definitions: ExperimentDefinition,
+    context_keys: frozenset[str] = frozenset(),
+    control: Ranker | None = None,
+) -> RecommendationServed:
+    emitted: list[Event] = []
+    around = surroundings(emitted, WorkerMetrics(CollectorRegistry()))
+    served = asyncio.run(recommender_of(around, *definitions, context_keys=context_keys, control=control).recommend(ask))
     assert emitted == [served]
     return served
 
@@ -132,6 +180,7 @@ def test_every_layer_says_once_why_the_unit_is_in_nothing() -> None:
         (only("broken"), "ranker_failed"),
         (only("no-such-policy"), "unknown_policy"),
         (only("plackett_luce", temperature="-1"), "bad_parameter"),
+        (only("lying"), "bad_number"),
     ],
 )
 def test_a_ranker_that_fails_costs_the_policy_and_not_the_answer(arms: tuple[Arm, ...], reason: str) -> None:
@@ -139,8 +188,82 @@ def test_a_ranker_that_fails_costs_the_policy_and_not_the_answer(arms: tuple[Arm
     assert [slot.item_id for slot in served.slots] == ["a", "b"]
     assert (served.policy_id, served.intended_policy_id, served.degraded) == ("popularity", arms[0].parameters["policy"], reason)
     assert served.assignments[0].exposed
-    assert {(slot.propensity, slot.source) for slot in served.slots} == {(None, "fallback")}
+    assert {(slot.propensity, slot.source) for slot in served.slots} == {(1.0, "fallback")}
+    assert (served.slate_log_propensity, served.policy_version) == (0.0, "1")
+
+
+@pytest.mark.parametrize("control", [Broken(), Lying()])
+def test_below_a_control_that_fails_stands_popularity_which_claims_no_propensities(control: Ranker) -> None:
+    reason = "ranker_failed" if isinstance(control, Broken) else "bad_number"
+    served = answered(ASK, control=control)
+    assert (served.policy_id, served.degraded) == ("popularity", reason)
+    assert [(slot.item_id, slot.propensity, slot.source) for slot in served.slots] == [(item, None, "fallback") for item in "ab"]
     assert served.slate_log_propensity is None
+    assert answered(ASK, experiment("ab-1", only("no-such-policy")), control=control).degraded == "unknown_policy"
+
+
+def test_the_control_that_falls_in_does_not_draw_what_the_policy_drew() -> None:
+    """It may have failed because of its draw: the control's chances would then not be those it logs."""
+    arms = experiment("ab-1", only("broken"))
+    asks = [replace(ASK, request_id=RequestId(f"request-{number}")) for number in range(50)]
+    meant = [answered(ask, control=PlackettLuce()).slots for ask in asks]
+    fallen = [answered(ask, arms, control=PlackettLuce()).slots for ask in asks]
+    assert [[slot.item_id for slot in slots] for slots in meant] != [[slot.item_id for slot in slots] for slots in fallen]
+    assert all(slot.propensity is not None for slots in fallen for slot in slots)
+
+
+def test_a_ranker_is_given_the_whole_request_and_its_arms_parameters() -> None:
+    policies = InWorker({"plackett_luce": PlackettLuce()})
+    asked = replace(ASK, asker=replace(ASK.asker, context={"country": "fr"}))
+    around = surroundings([], WorkerMetrics(CollectorRegistry()))
+    arms = experiment("ab-1", only("plackett_luce", temperature="2"))
+    asyncio.run(recommender_of(around, arms, policies=policies).recommend(asked))
+    [query] = policies.asked
+    assert (query.surface, query.k, query.unit_id, query.session_id) == ("home", 2, "unit-1", "s")
+    assert (query.context, query.parameters["temperature"]) == ({"country": "fr"}, "2")
+
+
+def test_what_is_beyond_the_worker_is_assigned_then_shed_and_counted_by_arm() -> None:
+    registry, emitted = CollectorRegistry(), list[Event]()
+    arms = experiment("ab-1", (Arm("slow", 10**6, {"policy": "slow"}), Arm("other", 1, {"policy": "slow"})))
+
+    async def two_at_once() -> tuple[RecommendationServed, Shed]:
+        release = asyncio.Event()
+
+        class Slow:
+            async def rank(self, _policy_id: str, _query: Query, _seed: str, _deadline_s: float) -> PolicyAnswer:
+                await release.wait()
+                raise Unanswered(Degraded.TIMEOUT, "slow")
+
+        recommender = recommender_of(surroundings(emitted, WorkerMetrics(registry)), arms, policies=Slow())
+        first = asyncio.create_task(recommender.recommend(ASK))
+        await asyncio.sleep(0)
+        with pytest.raises(Shed) as shed:
+            await recommender.recommend(ASK)
+        release.set()
+        return await first, shed.value
+
+    served, shed = asyncio.run(two_at_once())
+    assert emitted == [served]
+    assert shed.retry_after_s >= 1
+    labels = {"experiment_id": "ab-1", "arm": "slow"}
+    assert registry.get_sample_value("tailrace_serving_worker_shed_requests_total", labels) == 1
+    assert registry.get_sample_value("tailrace_serving_worker_exposures_total", labels) == 1
+    degraded = registry.get_sample_value("tailrace_serving_worker_degraded_answers_total", {**labels, "reason": "timeout"})
+    assert degraded == 1
+
+
+def test_an_event_loop_that_stays_late_sheds_and_one_late_turn_does_not() -> None:
+    capacity = Capacity(in_flight_max=10, late_us_max=1_000)
+    for _ in range(LAG_TICKS - 1):
+        capacity.note_lateness(5_000)
+    with capacity.place():
+        capacity.note_lateness(5_000)
+    with pytest.raises(Shed), capacity.place():
+        pass
+    capacity.note_lateness(0)
+    with capacity.place():
+        assert capacity.in_flight == 1
 
 
 def test_the_same_request_id_draws_the_same_answer() -> None:

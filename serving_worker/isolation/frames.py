@@ -1,0 +1,102 @@
+"""What goes between the worker and a policy's process: msgpack behind a length. Pure.
+
+The worker trusts nothing that comes: a length above the bound and bytes that are no reply are UNREADABLE.
+"""
+
+import struct
+
+import msgspec
+
+from serving_worker.isolation.reasons import Degraded, Unanswered
+from serving_worker.rankers.ranking import Query
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+"""Of one reply; 10,000 items with names of 256 characters fit."""
+
+_LENGTH = struct.Struct(">I")
+LENGTH_BYTES = _LENGTH.size
+
+
+class Question(msgspec.Struct, frozen=True):
+    """`seed` and the query draw the same answer in any process."""
+
+    query: Query
+    seed: str
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The first reply of a process that has started: the ranker's version."""
+
+    version: str
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True):
+    item_id: str
+    propensity: float | None
+    score: float | None
+
+
+class Answer(msgspec.Struct, frozen=True, tag=True):
+    items: list[Item]
+    log_propensity: float | None
+
+
+class Refusal(msgspec.Struct, frozen=True, tag=True):
+    """No ranking. `reason` is a member of Degraded, or a word of the ranker's own."""
+
+    reason: str
+    message: str
+
+
+Reply = Ready | Answer | Refusal
+
+_encoder = msgspec.msgpack.Encoder()
+_questions = msgspec.msgpack.Decoder(Question)
+_replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+
+def frame(message: Question | Reply) -> bytes:
+    payload = _encoder.encode(message)
+    return _LENGTH.pack(len(payload)) + payload
+
+
+def length_of(head: bytes) -> int:
+    (length,) = _LENGTH.unpack(head)
+    return int(length)
+
+
+def read_question(payload: bytes) -> Question:
+    """What the worker wrote."""
+    return _questions.decode(payload)
+
+
+def read_reply(payload: bytes) -> Reply:
+    """Raises Unanswered."""
+    try:
+        return _replies.decode(payload)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Unanswered(Degraded.UNREADABLE, f"not a reply: {error}") from error
+
+
+class FrameBuffer:
+    """Bytes as they come, cut into payloads."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The payloads that are complete now.
+
+        Raises Unanswered where a length is above the bound; nothing more can be cut then.
+        """
+        self._bytes += data
+        payloads = []
+        while len(self._bytes) >= LENGTH_BYTES:
+            end = LENGTH_BYTES + length_of(bytes(self._bytes[:LENGTH_BYTES]))
+            if end > LENGTH_BYTES + MESSAGE_BYTES_MAX:
+                raise Unanswered(Degraded.UNREADABLE, f"a message of {end - LENGTH_BYTES} bytes; {MESSAGE_BYTES_MAX} may be")
+            if len(self._bytes) < end:
+                break
+            payloads.append(bytes(self._bytes[LENGTH_BYTES:end]))
+            del self._bytes[:end]
+        return payloads

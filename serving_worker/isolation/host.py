@@ -1,0 +1,117 @@
+"""The process of one policy: `python -m serving_worker.isolation.host`. One request at a time, over the socket it was given.
+
+It limits itself before it loads anything of the policy's: memory (RLIMIT_AS), no core dump, low priority, the processors it may
+use, and that the kernel ends it with the worker. What the policy prints goes nowhere: it could fill the worker's log.
+"""
+
+import argparse
+import ctypes
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from schemas.errors import ConfigurationError
+from serving_worker.catalogue import Catalogue, load_catalogue
+from serving_worker.errors import RankerError
+from serving_worker.isolation.frames import LENGTH_BYTES, Question, Ready, Refusal, Reply, frame, length_of, read_question
+from serving_worker.isolation.limits import HostLimits
+from serving_worker.isolation.reasons import Degraded
+from serving_worker.isolation.verdict import answer_of
+from serving_worker.rankers.plugins import load_ranker
+from serving_worker.rankers.ranking import Ranker
+
+MESSAGE_CHARACTERS_MAX = 500
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    read = _arguments(arguments)
+    if read.check:
+        return _check(read.ranker)
+    limit_oneself(HostLimits.parse(read.limits), read.worker)
+    with socket.socket(fileno=read.socket) as worker:
+        worker.setblocking(True)
+        try:
+            ranker, catalogue = load_ranker(read.ranker), load_catalogue(Path(read.catalogue))
+        except ConfigurationError as error:
+            worker.sendall(frame(Refusal(Degraded.RANKER_FAILED, str(error)[:MESSAGE_CHARACTERS_MAX])))
+            return 2
+        worker.sendall(frame(Ready(ranker.version)))
+        return answer_all(worker, ranker, catalogue)
+
+
+def answer_all(worker: socket.socket, ranker: Ranker, catalogue: Catalogue) -> int:
+    """Until the worker hangs up (0), or memory has run out (1): what a MemoryError leaves behind is not to be trusted."""
+    while (payload := _receive(worker)) is not None:
+        reply = reply_to(read_question(payload), ranker, catalogue)
+        worker.sendall(frame(reply))
+        if isinstance(reply, Refusal) and reply.reason == Degraded.MEMORY:
+            return 1
+    return 0
+
+
+def reply_to(question: Question, ranker: Ranker, catalogue: Catalogue) -> Reply:
+    query = question.query
+    draw = random.Random(question.seed)  # noqa: S311 - not for secrets; an answer can be drawn again
+    try:
+        return answer_of(ranker.rank(catalogue.surfaces[query.surface], query, draw))
+    except RankerError as error:
+        return Refusal(error.reason, str(error)[:MESSAGE_CHARACTERS_MAX])
+    except MemoryError:
+        return Refusal(Degraded.MEMORY, "MemoryError")
+    except Exception as error:  # noqa: BLE001 - the top of this process's loop: the worker counts it and says it in its log
+        return Refusal(Degraded.RANKER_FAILED, f"{type(error).__name__}: {error}"[:MESSAGE_CHARACTERS_MAX])
+
+
+def limit_oneself(limits: HostLimits, worker_pid: int) -> None:
+    """Hard limits, so that the policy cannot raise them."""
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes_max, limits.memory_bytes_max))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(limits.nice)
+    if sys.platform == "linux":
+        if limits.cpus:
+            os.sched_setaffinity(0, limits.cpus)
+        Path("/proc/self/oom_score_adj").write_text("1000")  # where memory is short, policies go first
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != worker_pid:
+        sys.exit(0)  # the worker ended before we asked the kernel to tell us
+
+
+def _receive(worker: socket.socket) -> bytes | None:
+    head = _exactly(worker, LENGTH_BYTES)
+    return None if head is None else _exactly(worker, length_of(head))
+
+
+def _exactly(worker: socket.socket, count: int) -> bytes | None:
+    """None where the worker has hung up."""
+    data = worker.recv(count, socket.MSG_WAITALL)
+    return data if len(data) == count else None
+
+
+def _check(target: str) -> int:
+    try:
+        load_ranker(target)
+    except ConfigurationError as error:
+        sys.stdout.write(str(error))
+        return 2
+    return 0
+
+
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="serving_worker.isolation.host", description=__doc__)
+    parser.add_argument("--ranker", required=True, help="module:attribute")
+    parser.add_argument("--check", action="store_true", help="only say whether the ranker can be loaded")
+    parser.add_argument("--catalogue", help="its file")
+    parser.add_argument("--limits", help="what HostLimits.text() gave")
+    parser.add_argument("--socket", type=int, help="the descriptor of the socket to the worker")
+    parser.add_argument("--worker", type=int, help="the worker's process id")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
