@@ -1,16 +1,36 @@
-"""Publishing experiments' revisions to the compacted topic, each under its own key, and waiting for the acknowledgement."""
+"""Publishing experiments' revisions to the compacted topic: all of them or none, and never two publishers at once.
 
-import time
-from collections.abc import Sequence
+Publishers share one transactional id. Who begins fences all who began before: what those have not committed is aborted, and what
+they try to commit later is refused. Inside the fence the topic's end is therefore final until this publisher is done or fenced.
+"""
 
-from producers.errors import PublishError, RecordRefused
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from producers.errors import PublishError
 from producers.schema_ids import SchemaIds
-from producers.transport import OutboundRecord, Transport
 from schemas.codec import Codec
+from schemas.errors import ConfigurationError
 from schemas.events import ExperimentDefinition
 from schemas.topics import DEFAULT_PREFIX, EXPERIMENTS, topic_name
 
-POLL_S = 0.1
+logger = logging.getLogger(__name__)
+
+TRANSACTION_TIMEOUT_MS = 15_000
+"""After so long the brokers abort what a publisher that died has left open; readers wait for that."""
+OPTIONS = {
+    "transaction.timeout.ms": str(TRANSACTION_TIMEOUT_MS),
+    "message.timeout.ms": str(TRANSACTION_TIMEOUT_MS - 5_000),
+    "enable.idempotence": "true",
+    "partitioner": "murmur2_random",
+}
+_FENCED = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED})  # noqa: SLF001 - public
+
+
+class Overtaken(Exception):  # noqa: N818 - says what is the case
+    """Another publisher has begun after this one: nothing of this one is in the topic."""
 
 
 def revision_key(definition: ExperimentDefinition) -> str:
@@ -18,42 +38,45 @@ def revision_key(definition: ExperimentDefinition) -> str:
 
 
 class ExperimentPublisher:
-    """Owns `transport` and `schema_ids`, and closes them."""
+    """Owns `schema_ids`, and closes them. Raises ConfigurationError where librdkafka refuses `options`."""
 
-    def __init__(self, transport: Transport, schema_ids: SchemaIds, prefix: str = DEFAULT_PREFIX) -> None:
-        self._transport, self._schema_ids = transport, schema_ids
-        self._topic = topic_name(prefix, EXPERIMENTS)
+    def __init__(self, bootstrap: str, options: Mapping[str, str], schema_ids: SchemaIds, prefix: str = DEFAULT_PREFIX) -> None:
+        named = {"bootstrap.servers": bootstrap, "transactional.id": f"{prefix}experiments-apply"}
+        try:
+            self._producer = Producer({**options, **OPTIONS, **named, "logger": logger})
+        except KafkaException as error:
+            raise ConfigurationError((f"TAILRACE_KAFKA_BOOTSTRAP or TAILRACE_KAFKA_OPTIONS: {error.args[0].str()}",)) from error
+        self._schema_ids, self._topic = schema_ids, topic_name(prefix, EXPERIMENTS)
         self._codec = Codec(ExperimentDefinition)
 
-    def publish(self, definitions: Sequence[ExperimentDefinition], timeout_s: float) -> None:
-        """Return when the broker has acknowledged every revision.
+    def publish(self, choose: Callable[[], Sequence[ExperimentDefinition]], timeout_s: float) -> tuple[ExperimentDefinition, ...]:
+        """Fence the others, ask `choose` what to publish, and return it when the brokers have it, all of it.
 
-        Publishing a revision again replaces it in the topic. Raises SchemaUnavailable before anything is sent; PublishError where
-        a revision is refused, fails, or is not acknowledged within `timeout_s`: some of the others may then be published.
+        Each step may take `timeout_s`. Raises SchemaUnavailable before anything is done, Overtaken, what `choose` raises, and
+        PublishError where the brokers do not answer: whether the revisions are in the topic then has to be looked up.
         """
-        deadline = time.monotonic() + timeout_s
         schema_id = self._schema_ids.lookup(EXPERIMENTS)
-        for definition in definitions:
-            self._send(definition, schema_id, deadline)
-        while self._transport.in_flight():
-            self._settle(deadline)
+        self._step(self._producer.init_transactions, timeout_s)
+        chosen = tuple(choose())
+        if not chosen:
+            return ()
+        self._step(self._producer.begin_transaction)
+        for definition in chosen:
+            value = self._codec.encode(definition, schema_id)
+            self._step(self._producer.produce, self._topic, value, revision_key(definition))
+        self._step(self._producer.commit_transaction, timeout_s)
+        return chosen
 
     def close(self) -> None:
-        self._transport.close()
+        self._producer.purge()
+        self._producer.flush(1.0)
         self._schema_ids.close()
 
-    def _send(self, definition: ExperimentDefinition, schema_id: int, deadline: float) -> None:
-        key = revision_key(definition)
-        record = OutboundRecord(self._topic, key.encode(), self._codec.encode(definition, schema_id))
+    def _step(self, step: Callable[..., object], *arguments: object) -> None:
         try:
-            while not self._transport.offer(record):
-                self._settle(deadline)
-        except RecordRefused as error:
-            raise PublishError(f"{key} was refused: {error}") from error
-
-    def _settle(self, deadline: float) -> None:
-        for outcome in self._transport.poll(POLL_S):
-            if outcome.failure is not None:
-                raise PublishError(f"{outcome.topic}: the broker did not take a revision: {outcome.failure}")
-        if self._transport.in_flight() and time.monotonic() >= deadline:
-            raise PublishError(f"{self._topic}: {self._transport.in_flight()} revisions were not acknowledged in time")
+            step(*arguments)
+        except KafkaException as error:
+            kafka_error: KafkaError = error.args[0]
+            if kafka_error.code() in _FENCED:
+                raise Overtaken("somebody else is applying experiments and began later; nothing was published") from error
+            raise PublishError(f"{self._topic}: {kafka_error.str()}") from error

@@ -8,9 +8,12 @@ import uuid_utils
 from producers.config import ProducerSettings
 from producers.emitter import Emitter
 from producers.experiment_publisher import ExperimentPublisher
+from producers.kafka_experiment_log import KafkaExperimentLog
 from producers.kafka_transport import KafkaTransport
 from producers.schema_ids import RegistrySchemaIds
+from producers.writer_schemas import RegistryWriterSchemas
 from schemas.events import Micros
+from schemas.topics import EXPERIMENTS, topic_name
 
 
 def now_us() -> Micros:
@@ -40,8 +43,12 @@ def emitter_for(settings: ProducerSettings) -> Emitter:
 
 
 def publisher_for(settings: ProducerSettings) -> ExperimentPublisher:
-    return ExperimentPublisher(
-        KafkaTransport(settings.kafka_bootstrap, settings.kafka_options),
-        RegistrySchemaIds(settings.registry_url, settings.topic_prefix),
-        settings.topic_prefix,
+    schema_ids = RegistrySchemaIds(settings.registry_url, settings.topic_prefix)
+    return ExperimentPublisher(settings.kafka_bootstrap, settings.kafka_options, schema_ids, settings.topic_prefix)
+
+
+def experiment_log_for(settings: ProducerSettings) -> KafkaExperimentLog:
+    topic = topic_name(settings.topic_prefix, EXPERIMENTS)
+    return KafkaExperimentLog(
+        settings.kafka_bootstrap, settings.kafka_options, RegistryWriterSchemas(settings.registry_url), topic
     )

@@ -1,7 +1,9 @@
-"""Experiment definitions as JSON: one object or a list, with the fields of ExperimentDefinition.
+"""Experiment definitions as plain values (of JSON or YAML): one object or a list, with the fields of ExperimentDefinition.
 
 Times are microseconds since 1970 or ISO 8601 with a zone. Fields with a default may be left out, unknown ones are refused: a
 mistyped name must not be read as an absent one. What a definition has to satisfy beyond its types: experiment_rules.py.
+
+A wish is a definition as its owner writes it: what `experiments apply` fills in (UNFILLED) may be left out.
 """
 
 import dataclasses
@@ -18,6 +20,10 @@ from schemas.events import ExperimentDefinition, Micros
 from schemas.experiment_history import broken_rules
 
 
+UNFILLED: Mapping[str, Any] = types.MappingProxyType({"revision": 0, "changed_by": "", "changed_at": 0, "effective_at": 0})
+"""What stands in a wish for what was left out: the next revision, whoever applies it, and at once."""
+
+
 class ExperimentFileError(ContractError):
     """A file of experiments is wrong; `problems` has one sentence for each fault."""
 
@@ -32,11 +38,22 @@ def parse_experiments(text: str | bytes, source: str) -> tuple[ExperimentDefinit
         document = json.loads(text)
     except ValueError as error:
         raise ExperimentFileError(source, (f"not JSON: {error}",)) from error
+    found = _definitions(document, source)
+    if problems := broken_rules(found):
+        raise ExperimentFileError(source, tuple(problems))
+    return found
+
+
+def read_wishes(document: object, source: str) -> tuple[ExperimentDefinition, ...]:
+    """The wishes in `document`, which came from `source`. Rules are asked when they are planned. Raises ExperimentFileError."""
+    values = document if isinstance(document, list) else [document]
+    return _definitions([{**UNFILLED, **value} if isinstance(value, Mapping) else value for value in values], source)
+
+
+def _definitions(document: object, source: str) -> tuple[ExperimentDefinition, ...]:
     problems: list[str] = []
     values = document if isinstance(document, list) else [document]
     found = [_read(ExperimentDefinition, value, _name(value, place), problems) for place, value in enumerate(values)]
-    if not problems:
-        problems.extend(broken_rules(found))
     if problems:
         raise ExperimentFileError(source, tuple(problems))
     return tuple(found)
@@ -71,7 +88,7 @@ def _record(kind: type[Any], value: Any, where: str, problems: list[str]) -> Any
         return None
     hints, before = typing.get_type_hints(kind), len(problems)
     required = {field.name for field in dataclasses.fields(kind) if _is_required(field)}
-    problems.extend(f"{where}.{name}: is not a field" for name in sorted(value.keys() - hints.keys()))
+    problems.extend(f"{where}.{name}: is not a field" for name in sorted(map(str, value.keys() - hints.keys())))
     problems.extend(f"{where}.{name}: is missing" for name in sorted(required - value.keys()))
     known = {name: _read(hints[name], item, f"{where}.{name}", problems) for name, item in value.items() if name in hints}
     return kind(**known) if len(problems) == before else None
@@ -89,7 +106,7 @@ def _list(kind: Any, value: Any, where: str, problems: list[str]) -> tuple[Any, 
 
 
 def _texts(value: Any, where: str, problems: list[str]) -> dict[str, str]:
-    if not isinstance(value, Mapping) or not all(isinstance(text, str) for text in value.values()):
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
         problems.append(f"{where}: should be an object of texts")
         return {}
     return dict(value)

@@ -1,54 +1,61 @@
-"""`tailrace experiments`: definitions into the compacted topic."""
+"""`tailrace experiments`: which commands there are. Each one's module is imported when it runs."""
 
-import json
-from pathlib import Path
+import importlib
 
 import click
 
-from deploy.settings import environment
-from producers.config import ProducerSettings
-from producers.errors import PublishError, SchemaUnavailable
-from producers.experiment_publisher import revision_key
-from producers.main import publisher_for
-from schemas.errors import PartUnreachable
-from schemas.experiment_files import ExperimentFileError, parse_experiments
+COMMANDS = {
+    "validate": "deploy.commands.experiments_change:validate",
+    "plan": "deploy.commands.experiments_change:plan",
+    "apply": "deploy.commands.experiments_change:apply",
+    "stop": "deploy.commands.experiments_change:stop",
+    "list": "deploy.commands.experiments_view:list_all",
+    "show": "deploy.commands.experiments_view:show",
+    "explain": "deploy.commands.experiments_explain:explain",
+    "kill": "deploy.commands.experiments_kill:kill",
+    "size": "deploy.commands.experiments_size:size",
+}
+"""Command name → where it lives, in the order in which `--help` lists them."""
 
-ACKNOWLEDGEMENT_TIMEOUT_S = 15.0
+SUMMARIES = {
+    "validate": "Say what is wrong with files of experiments; needs nothing to run.",
+    "plan": "Say what applying files would change.",
+    "apply": "Publish what files change: all of it or nothing.",
+    "stop": "End an experiment, everywhere, at once.",
+    "list": "List the experiments.",
+    "show": "Show an experiment with all its revisions.",
+    "explain": "Say which arms a unit is in, step by step.",
+    "kill": "Stop an experiment on this host, with or without Kafka.",
+    "size": "Say how many units an experiment needs, and how long.",
+}
 
 EPILOG = """\b
 Examples:
-  tailrace experiments publish experiments.json
-  tailrace experiments publish experiments.json --json
+  tailrace experiments validate ranking.yaml
+  tailrace experiments apply ranking.yaml --dry-run
+  tailrace experiments apply ranking.yaml
+  tailrace experiments explain user-42 --surface home
+  tailrace experiments stop ranking-2026
 """
 
 
-@click.group()
+class _LazyGroup(click.Group):
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command), f"{COMMANDS[cmd_name]} is not a command"
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SUMMARIES[name]) for name in COMMANDS])
+
+
+@click.group(cls=_LazyGroup, epilog=EPILOG)
 def experiments() -> None:
-    """Publish experiment definitions."""
-
-
-@experiments.command(epilog=EPILOG)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print what was published, or the problems, as JSON.")
-def publish(*, file: Path, as_json: bool) -> None:
-    """Publish the definitions in FILE, one or a list, and wait until the broker has them.
-
-    Exits with 1, and publishes nothing, where a definition breaks a rule: every problem is named.
-    """
-    settings = ProducerSettings.from_environment(environment())
-    try:
-        definitions = parse_experiments(file.read_bytes(), str(file))
-    except ExperimentFileError as error:
-        click.echo(json.dumps({"published": [], "problems": error.problems}) if as_json else str(error), err=not as_json)
-        raise SystemExit(1) from error
-    publisher = publisher_for(settings)
-    try:
-        publisher.publish(definitions, ACKNOWLEDGEMENT_TIMEOUT_S)
-    except SchemaUnavailable as error:
-        raise PartUnreachable("the schema of experiments", settings.registry_url, str(error)) from error
-    except PublishError as error:
-        raise PartUnreachable("the broker", settings.kafka_bootstrap, str(error)) from error
-    finally:
-        publisher.close()
-    keys = [revision_key(definition) for definition in definitions]
-    click.echo(json.dumps({"published": keys, "problems": []}) if as_json else "\n".join(f"published {key}" for key in keys))
+    """Experiments as data: files of definitions, the topic that holds them, and what serving makes of them."""

@@ -58,7 +58,7 @@ def _write_inputs(home: Path, log: Sequence[Impression]) -> dict[str, str]:
 
 def _emit(commands: Commands, log: Sequence[Impression], stages: Stages) -> Emitted:
     """The log, then the users. The sink runs all the while, as it would in production."""
-    publish = commands.start("experiments", "publish", commands.variables[_EXPERIMENTS])
+    publish = commands.start("experiments", "apply", commands.variables[_EXPERIMENTS])
     with commands.start("sink") as sink, publish as publishing, commands.start("serve", "--port", "0") as worker:
         with stages.stage("the log is emitted; sink and worker start meanwhile, and definitions are published"):
             emission = emit_log(emitter_from_environment(commands.variables), log, lambda: EventId(new_id()))

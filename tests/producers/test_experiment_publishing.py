@@ -1,90 +1,198 @@
-"""Publishing experiments: through the publisher, and through the command."""
+"""Experiments into the topic: through files and commands, all or nothing, and one at a time."""
 
 import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from deploy.cli import main
-from producers.errors import PublishError, SchemaUnavailable
-from producers.experiment_publisher import ExperimentPublisher
-from producers.memory_transport import MemoryTransport
-from schemas.codec import Codec, parse_physical
-from schemas.contracts import contract
-from schemas.events import ExperimentDefinition
-from schemas.topics import EXPERIMENTS
-from tests.producers.event_samples import KnownSchemaIds
-from tests.producers.kafka_log import Log
+from deploy.experiments.yaml_files import load
+from producers.config import ProducerSettings
+from producers.experiment_log import read_to_end
+from producers.experiment_publisher import Overtaken
+from producers.main import experiment_log_for, publisher_for
+from schemas.events import ExperimentDefinition, ExperimentId, ExperimentStatus
+from schemas.experiment_files import ExperimentFileError
 from tests.schemas.experiment_samples import DEFINITION, DOCUMENT
 
-
-def decoded(value: bytes | None) -> ExperimentDefinition:
-    return Codec(ExperimentDefinition).decode(value, parse_physical(contract("ExperimentDefinition").newest.schema))
-
-
-def test_every_revision_has_its_own_key() -> None:
-    transport = MemoryTransport()
-    definitions = [DEFINITION, replace(DEFINITION, revision=2)]
-    ExperimentPublisher(transport, KnownSchemaIds()).publish(definitions, 1.0)
-    assert [(record.topic, record.key) for record in transport.records] == [
-        ("tailrace.experiments", b"ab-1:1"),
-        ("tailrace.experiments", b"ab-1:2"),
-    ]
-    assert [decoded(record.value) for record in transport.records] == definitions
-
-
-def test_publishing_waits_for_room() -> None:
-    transport = MemoryTransport(records_max=1)
-    ExperimentPublisher(transport, KnownSchemaIds()).publish([DEFINITION] * 5, 1.0)
-    assert len(transport.records) == 5
-
-
-def test_what_is_not_acknowledged_in_time_is_an_error() -> None:
-    publisher = ExperimentPublisher(MemoryTransport(reachable=False), KnownSchemaIds())
-    with pytest.raises(PublishError, match="1 revisions were not acknowledged"):
-        publisher.publish([DEFINITION], 0.05)
+NOWHERE = {"TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1", "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1"}
+FILLED_IN = {"revision", "changed_by", "changed_at", "effective_at"}
+WISH = {name: value for name, value in DOCUMENT.items() if name not in FILLED_IN}
+YAML = """
+experiment_id: ab-1
+kind: ab
+owner: ranking
+hypothesis: it helps
+status: running
+unit_type: user
+surfaces: [home]
+arms:
+  - {name: control, weight: 1}
+  - {name: treatment, weight: 1, parameters: {policy: plackett_luce}}
+bucket_ranges: [{first: 0, end: 1_000_000}]
+layer_id: ranking
+layer_salt: layer-1
+arm_salt: arm-1
+"""
 
 
-def test_nothing_is_sent_while_the_schema_is_not_known() -> None:
-    transport = MemoryTransport()
-    with pytest.raises(SchemaUnavailable):
-        ExperimentPublisher(transport, KnownSchemaIds(up=False)).publish([DEFINITION], 1.0)
-    assert transport.in_flight() == 0
-    assert transport.records == []
+def run(*arguments: str, variables: Mapping[str, str] = NOWHERE) -> Result:
+    return CliRunner().invoke(main, ["experiments", *arguments], env=dict(variables))
 
 
-def test_the_command_names_every_problem_and_publishes_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "experiments.json"
-    path.write_text(json.dumps([{**DOCUMENT, "owner": ""}, {**DOCUMENT, "revision": 2, "arms": []}]), encoding="utf-8")
-    variables = {"TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1", "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1"}
-    result = CliRunner().invoke(main, ["experiments", "publish", str(path), "--json"], env=variables)
+def write(path: Path, document: Any) -> str:
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return str(path)
+
+
+def test_a_file_is_yaml_or_json_and_says_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "ab-1.yaml"
+    path.write_text(YAML, encoding="utf-8")
+    assert load(path) == WISH == load(Path(write(tmp_path / "ab-1.json", WISH)))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("owner: a\nowner: b", "the key 'owner' is there twice"),
+        ("arms: [{name: a, name: b}]", "the key 'name' is there twice"),
+        ("1: a", "the key 1 is no text"),
+        ("{", "not YAML"),
+        ("!!python/object/apply:os.system [ls]", "not YAML"),
+    ],
+)
+def test_what_yaml_would_let_pass_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ExperimentFileError, match=problem):
+        load(path)
+
+
+def test_dates_stay_texts_and_norway_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ab-1.yaml"
+    path.write_text(YAML + "effective_at: 2026-01-02T03:04:05Z\neligibility: [{key: country, values: [no]}]\n", encoding="utf-8")
+    result = run("validate", str(path), "--json")
     assert result.exit_code == 1
-    assert json.loads(result.stdout) == {
-        "published": [],
-        "problems": ["ab-1:1: owner is empty", "ab-1:2: has fewer than two arms"],
-    }
-    plain = CliRunner().invoke(main, ["experiments", "publish", str(path)], env=variables)
-    assert plain.exit_code == 1
-    assert "ab-1:2: has fewer than two arms" in plain.stderr
+    assert json.loads(result.stdout)["problems"] == ["ab-1.eligibility[0].values[0]: should be a text, not False"]
 
 
-def test_the_command_says_which_part_is_away(tmp_path: Path) -> None:
-    path = tmp_path / "experiments.json"
-    path.write_text(json.dumps(DOCUMENT), encoding="utf-8")
-    variables = {"TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1", "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1"}
-    result = CliRunner().invoke(main, ["experiments", "publish", str(path)], env=variables)
+def test_validation_names_every_problem_of_every_file_and_needs_nothing_to_run(tmp_path: Path) -> None:
+    good = write(tmp_path / "good.json", WISH)
+    assert run("validate", good).output == "1 definitions are sound\n"
+    bad = write(tmp_path / "bad.json", [{**WISH, "owner": ""}, {**WISH, "experiment_id": "ab-2", "arms": []}])
+    result = run("validate", bad, "--json")
+    assert result.exit_code == 1
+    problems = json.loads(result.stdout)["problems"]
+    assert {"ab-1:1: owner is empty", "ab-2:1: has fewer than two arms"} <= set(problems)
+    assert any("share the arm_salt" in problem for problem in problems)
+    both = run("validate", good, write(tmp_path / "worse.json", {**WISH, "arm": 1}))
+    assert (both.exit_code, "worse.json: ab-1.arm: is not a field" in both.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("command", [("plan",), ("apply",), ("apply", "--dry-run")])
+def test_a_part_that_is_away_is_named(tmp_path: Path, command: tuple[str, ...]) -> None:
+    result = run(*command, write(tmp_path / "ab-1.json", WISH))
     assert result.exit_code == 3
-    assert "http://127.0.0.1:1" in result.stderr
+    assert "127.0.0.1:1" in result.stderr
 
 
 @pytest.mark.integration
-def test_the_command_publishes_to_the_topic(installation: Mapping[str, str], tmp_path: Path) -> None:
-    path = tmp_path / "experiments.json"
-    path.write_text(json.dumps(DOCUMENT), encoding="utf-8")
-    result = CliRunner().invoke(main, ["experiments", "publish", str(path), "--json"], env=dict(installation))
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout) == {"published": ["ab-1:1"], "problems": []}
-    assert Log(installation).read(ExperimentDefinition, EXPERIMENTS) == [DEFINITION]
+def test_an_experiments_life_by_its_commands(installation: Mapping[str, str], tmp_path: Path) -> None:
+    def said(*arguments: str) -> Any:
+        result = run(*arguments, "--json", variables=installation)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    path = write(tmp_path / "ab-1.json", {**WISH, "bucket_ranges": [{"first": 0, "end": 10_000}]})
+    planned = said("plan", path)
+    assert (planned["applied"], [change["base"] for change in planned["changes"]]) == (False, [None])
+    assert said("list") == {"experiments": [], "refused": []}
+    applied = said("apply", path, "--plan", planned["plan_hash"], "--by", "alice")
+    revision = applied["changes"][0]["revision"]
+    assert (revision["revision"], revision["changed_by"], revision["plan_hash"]) == (1, "alice", planned["plan_hash"])
+    assert said("apply", path)["unchanged"] == ["ab-1"]
+
+    write(Path(path), {**WISH, "bucket_ranges": [{"first": 0, "end": 50_000}]})
+    assert said("apply", path, "--dry-run")["changes"][0]["differences"] == [
+        "bucket_ranges: 0–10000 (1.0000% of the layer) → 0–50000 (5.0000% of the layer)"
+    ]
+    assert said("apply", path)["changes"][0]["base"] == 1
+
+    write(Path(path), {**WISH, "bucket_ranges": [{"first": 0, "end": 40_000}], "arm_salt": "another"})
+    refused = run("apply", path, "--json", variables=installation)
+    assert refused.exit_code == 1
+    assert [problem.split(";")[0] for problem in json.loads(refused.stdout)["problems"]] == [
+        "ab-1:3: arm_salt cannot change once it has started: start another experiment, with an arm_salt of its own",
+        "ab-1:3: gives up buckets of 0 to 50000",
+    ]
+
+    stopped = said("stop", "ab-1", "--by", "bob")["changes"][0]["revision"]
+    assert (stopped["status"], stopped["ended_at"]) == ("ended", stopped["changed_at"])
+    assert run("stop", "ab-1", variables=installation).exit_code == 1
+    history = said("show", "ab-1")
+    assert [(each["revision"], each["status"], each["changed_by"]) for each in history][1:] == [
+        (2, "running", history[1]["changed_by"]),
+        (3, "ended", "bob"),
+    ]
+    assert run("show", "ab-9", variables=installation).exit_code == 1
+
+
+@pytest.mark.integration
+def test_of_two_that_publish_at_once_one_wins_and_nothing_of_the_other_is_there(installation: Mapping[str, str]) -> None:
+    settings = ProducerSettings.from_environment(installation)
+    first_is_inside, second_is_done = threading.Event(), threading.Event()
+    one, other = publisher_for(settings), publisher_for(settings)
+
+    def choose_late() -> list[ExperimentDefinition]:
+        first_is_inside.set()
+        assert second_is_done.wait(30)
+        return [DEFINITION, replace(DEFINITION, revision=2)]
+
+    outcome: list[BaseException | tuple[ExperimentDefinition, ...]] = []
+
+    def publish_late() -> None:
+        try:
+            outcome.append(one.publish(choose_late, 15))
+        except Overtaken as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=publish_late)
+    thread.start()
+    assert first_is_inside.wait(30)
+    winner = replace(DEFINITION, experiment_id=ExperimentId("ab-2"), arm_salt="arm-2", status=ExperimentStatus.DRAFT)
+    assert other.publish(lambda: [winner], 15) == (winner,)
+    second_is_done.set()
+    thread.join(60)
+    assert [type(each) for each in outcome] == [Overtaken]
+    log = experiment_log_for(settings)
+    assert read_to_end(log, 15) == ([winner], [])
+    for part in (one, other, log):
+        part.close()
+
+
+@pytest.mark.integration
+def test_two_applies_at_once_never_build_on_the_same_revision(installation: Mapping[str, str], tmp_path: Path) -> None:
+    def apply(end: int) -> "subprocess.Popen[str]":
+        path = write(tmp_path / f"{end}.json", {**WISH, "bucket_ranges": [{"first": 0, "end": end}]})
+        command = [sys.executable, "-m", "deploy.cli", "experiments", "apply", path, "--json"]
+        return subprocess.Popen(command, env={**os.environ, **installation}, stdout=subprocess.PIPE, text=True)
+
+    assert apply(5).wait(60) == 0
+    both = [apply(10), apply(20)]
+    said = [json.loads(process.communicate(timeout=60)[0]) for process in both]
+    won = sorted((each["changes"][0]["revision"] for each in said if each["changes"]), key=lambda each: int(each["revision"]))
+    assert [process.returncode for process in both] == [0 if each["changes"] else 1 for each in said]
+    log = experiment_log_for(ProducerSettings.from_environment(installation))
+    revisions, _ = read_to_end(log, 15)
+    log.close()
+    standing = sorted(revisions, key=lambda each: each.revision)
+    assert [each.revision for each in standing] == list(range(1, len(won) + 2))
+    assert [each.bucket_ranges[0].end for each in standing[1:]] == [each["bucket_ranges"][0]["end"] for each in won]

@@ -1,0 +1,89 @@
+"""What the commands do with experiments: read the topic, plan, apply. Every error of a part is a PartUnreachable here."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.experiments.yaml_files import load
+from producers.config import ProducerSettings
+from producers.errors import PublishError, SchemaUnavailable
+from producers.experiment_log import LogUnavailable, Refused, read_to_end
+from producers.main import experiment_log_for, publisher_for
+from schemas.errors import PartUnreachable
+from schemas.events import ExperimentDefinition
+from schemas.experiment_files import ExperimentFileError, read_wishes
+from schemas.experiment_plans import Author, Plan, plan_of
+
+READ_TIMEOUT_S = 15.0
+STEP_TIMEOUT_S = 15.0
+
+
+class ChangedMeanwhile(Exception):  # noqa: N818 - says what is the case
+    """What would be applied is not what was planned: somebody else has changed experiments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the topic holds."""
+
+    revisions: Sequence[ExperimentDefinition]
+    refused: Sequence[Refused]
+
+
+def wishes_of(paths: Sequence[Path]) -> list[ExperimentDefinition]:
+    """The wishes of all files. Raises ExperimentFileError, with the problems of all of them."""
+    wishes: list[ExperimentDefinition] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            wishes.extend(read_wishes(load(path), str(path)))
+        except ExperimentFileError as error:
+            problems.extend(error.problems if len(paths) == 1 else (f"{path}: {problem}" for problem in error.problems))
+    if problems:
+        raise ExperimentFileError(", ".join(map(str, paths)), tuple(problems))
+    return wishes
+
+
+def read(settings: ProducerSettings) -> Held:
+    """Raises PartUnreachable."""
+    log = experiment_log_for(settings)
+    try:
+        with _reachable(settings):
+            return Held(*read_to_end(log, READ_TIMEOUT_S))
+    finally:
+        log.close()
+
+
+def apply(settings: ProducerSettings, plan: Plan, again: Callable[[Sequence[ExperimentDefinition]], Plan]) -> None:
+    """Publish `plan`, if it is still what `again` makes of the topic once nobody else can change it.
+
+    Raises ChangedMeanwhile, Overtaken, PlanRefused and PartUnreachable.
+    """
+
+    def choose() -> Sequence[ExperimentDefinition]:
+        now = again(read(settings).revisions)
+        if now.plan_hash != plan.plan_hash:
+            raise ChangedMeanwhile("the experiments have changed since this was planned; nothing was published. Plan again")
+        return now.revisions()
+
+    publisher = publisher_for(settings)
+    try:
+        with _reachable(settings):
+            publisher.publish(choose, STEP_TIMEOUT_S)
+    finally:
+        publisher.close()
+
+
+def planner(wishes: Sequence[ExperimentDefinition], author: Author) -> Callable[[Sequence[ExperimentDefinition]], Plan]:
+    return lambda known: plan_of(wishes, known, author)
+
+
+@contextmanager
+def _reachable(settings: ProducerSettings) -> Iterator[None]:
+    try:
+        yield
+    except SchemaUnavailable as error:
+        raise PartUnreachable("the schema of experiments", settings.registry_url, str(error)) from error
+    except (LogUnavailable, PublishError) as error:
+        raise PartUnreachable("the topic of experiments", settings.kafka_bootstrap, str(error)) from error

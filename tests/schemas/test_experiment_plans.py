@@ -1,0 +1,105 @@
+"""From wishes to revisions: what is filled in, what is unchanged, and that a plan is good on one base only."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from schemas.events import BucketRange, ExperimentDefinition, ExperimentId, ExperimentKind, ExperimentStatus, Micros
+from schemas.experiment_plans import Author, PlanRefused, ending, plan_of
+from tests.schemas.experiment_samples import DEFINITION, NOW
+
+LATER = Author("alice", Micros(NOW + 1_000))
+WISH = replace(DEFINITION, revision=0, changed_by="", changed_at=Micros(0), effective_at=Micros(0))
+PARTLY = replace(DEFINITION, bucket_ranges=(BucketRange(0, 10),))
+
+
+def planned(*wishes: ExperimentDefinition, known: tuple[ExperimentDefinition, ...] = ()) -> tuple[ExperimentDefinition, ...]:
+    return plan_of(wishes, known, LATER).revisions()
+
+
+def test_what_is_left_out_is_filled_in() -> None:
+    plan = plan_of([WISH], [], LATER)
+    assert plan.revisions() == (
+        replace(
+            DEFINITION, revision=1, changed_by="alice", changed_at=LATER.now, effective_at=LATER.now, plan_hash=plan.plan_hash
+        ),
+    )
+    (grown,) = planned(WISH, known=(PARTLY,))
+    assert (grown.revision, grown.bucket_ranges) == (2, DEFINITION.bucket_ranges)
+
+
+def test_what_stands_already_is_not_published_again() -> None:
+    plan = plan_of(
+        [
+            WISH,
+            replace(
+                WISH,
+                experiment_id=ExperimentId("ab-2"),
+                arm_salt="arm-2",
+                layer_id="b",
+                layer_salt="b",
+                kind=ExperimentKind.AA,
+                arms=(replace(WISH.arms[0], name="x"), WISH.arms[0]),
+            ),
+        ],
+        [DEFINITION],
+        LATER,
+    )
+    assert (plan.unchanged, [each.experiment_id for each in plan.revisions()]) == (("ab-1",), ["ab-2"])
+
+
+@pytest.mark.parametrize(("wished", "at"), [(0, 1_000), (NOW - 5, 1_000), (NOW + 5_000, 5_000)])
+def test_it_takes_effect_when_wished_and_not_in_the_past(wished: int, at: int) -> None:
+    (revision,) = planned(replace(WISH, effective_at=Micros(wished)))
+    assert revision.effective_at == NOW + at
+
+
+def test_observed_experiments_may_have_a_past() -> None:
+    (revision,) = planned(replace(WISH, kind=ExperimentKind.OBSERVED, effective_at=Micros(5), ended_at=Micros(7)))
+    assert (revision.effective_at, revision.ended_at) == (5, 7)
+
+
+def test_an_end_has_its_time() -> None:
+    (end,) = planned(ending(DEFINITION), known=(DEFINITION,))
+    assert (end.status, end.revision, end.effective_at, end.ended_at) == (ExperimentStatus.ENDED, 2, LATER.now, LATER.now)
+    assert end.changed_by == "alice"
+
+
+@pytest.mark.parametrize(
+    ("revision", "changes", "fault"),
+    [
+        (1, {}, None),
+        (2, {"owner": "else"}, None),
+        (2, {}, "ab-1: names the revision 2, and 1 stands; leave it out, or make it 2"),
+        (1, {"owner": "else"}, "ab-1: names the revision 1, and 1 stands; leave it out, or make it 2"),
+        (3, {"owner": "else"}, "ab-1: names the revision 3, and 1 stands; leave it out, or make it 2"),
+    ],
+)
+def test_a_revision_that_is_named_has_to_be_the_one_that_comes(revision: int, changes: dict[str, Any], fault: str | None) -> None:
+    wish = replace(WISH, revision=revision, **changes)
+    if fault is None:
+        assert len(planned(wish, known=(DEFINITION,))) == len(changes)
+        return
+    with pytest.raises(PlanRefused) as refusal:
+        planned(wish, known=(DEFINITION,))
+    assert refusal.value.problems == (fault,)
+
+
+def test_an_experiment_is_wished_for_once() -> None:
+    with pytest.raises(PlanRefused, match="ab-1: is wished for more than once"):
+        planned(WISH, WISH)
+
+
+def test_faults_that_stand_in_the_topic_already_stop_nobody_else() -> None:
+    broken = replace(DEFINITION, experiment_id=ExperimentId("bad"), arm_salt="bad", owner="", status=ExperimentStatus.DRAFT)
+    assert len(planned(WISH, known=(broken,))) == 1
+
+
+def test_the_hash_is_that_of_the_wishes_and_their_base_and_not_of_the_time() -> None:
+    one = plan_of([WISH], [PARTLY], LATER).plan_hash
+    assert plan_of([WISH], [PARTLY], Author("bob", Micros(NOW + 9))).plan_hash == one
+    assert plan_of([WISH], [PARTLY, replace(PARTLY, revision=2)], LATER).plan_hash != one
+    assert plan_of([replace(WISH, owner="else")], [PARTLY], LATER).plan_hash != one
+    elsewhere = replace(PARTLY, experiment_id=ExperimentId("ab-2"), status=ExperimentStatus.DRAFT, arm_salt="arm-2")
+    assert plan_of([WISH], [PARTLY, elsewhere], LATER).plan_hash == one, "what others do elsewhere is no matter"
