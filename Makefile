@@ -6,7 +6,7 @@ MINUTES ?= 240
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
 
-.PHONY: demo test check lint format bench bench-long faults faults-long lock lock-artifacts clean
+.PHONY: demo test check lint format bench bench-long faults faults-long blast-radius lock lock-artifacts clean
 
 demo: $(VENV)/deploy.stamp  ## set up, and show the whole way of an event on real parts
 	$(BIN)/tailrace demo
@@ -38,6 +38,9 @@ faults: $(VENV)/dev.stamp  ## the sink under every fault, judged by a ledger; wr
 
 faults-long: $(VENV)/dev.stamp  ## the same, round after round of fresh seeds, then with each rule taken away; MINUTES=480
 	$(BIN)/python -m tests.faults --report --mutants too --minutes $(MINUTES)
+
+blast-radius: $(VENV)/dev.stamp  ## what users feel while each part behind a worker is dead, hangs or is slow; writes docs/blast-radius.md
+	$(BIN)/python -m tests.blast_radius --into docs
 
 lock:  ## resolve the dependencies anew; needs uv
 	$(LOCK) --extra dev --output-file requirements/dev.lock

@@ -68,7 +68,10 @@ def build_app(settings: WorkerSettings, emitter: Emitter, fleet_directory: Path 
     return Starlette(routes=api.routes(), lifespan=lifespan, exception_handlers={HTTPException: refuse_http})
 
 
-def serve(variables: Mapping[str, str], announce: Callable[[str], None]) -> None:
+NewEmitter = Callable[[ProducerSettings], Emitter]
+
+
+def serve(variables: Mapping[str, str], announce: Callable[[str], None], new_emitter: NewEmitter = emitter_for) -> None:
     """Run until SIGTERM or SIGINT, then stop taking requests, finish those that are there, and close the emitters.
 
     `announce` is told the URL once connections are taken. Raises ConfigurationError, and PartUnreachable where the port is taken.
@@ -81,7 +84,7 @@ def serve(variables: Mapping[str, str], announce: Callable[[str], None]) -> None
     with closing(listen(settings.host, settings.port)) as listener, TemporaryDirectory(prefix="tailrace-serve-") as directory:
         fleet = Path(directory) if settings.workers > 1 else None
         announce(url_of(listener))
-        run(partial(_app_of_process, dict(variables), fleet), listener, settings.workers, settings.shutdown_s)
+        run(partial(_app_of_process, dict(variables), new_emitter, fleet), listener, settings.workers, settings.shutdown_s)
 
 
 def log_to_stderr() -> None:
@@ -90,11 +93,11 @@ def log_to_stderr() -> None:
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every look-up of a schema
 
 
-def _app_of_process(variables: Mapping[str, str], fleet: Path | None) -> Starlette:
+def _app_of_process(variables: Mapping[str, str], new_emitter: NewEmitter, fleet: Path | None) -> Starlette:
     log_to_stderr()
     settings = WorkerSettings.from_environment(variables)
     logging.getLogger("tailrace.access").setLevel(logging.INFO if settings.access_log else logging.WARNING)
-    emitter = emitter_for(ProducerSettings.from_environment(variables))
+    emitter = new_emitter(ProducerSettings.from_environment(variables))
     return build_app(settings, emitter, fleet)
 
 

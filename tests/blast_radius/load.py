@@ -1,0 +1,197 @@
+"""Open-loop load on a worker: requests are due at a constant rate, whether or not earlier ones have been answered.
+
+    python -m tests.blast_radius.load URL REQUESTS_PER_S SECONDS FIRST
+
+A latency counts from when its request was due, so a worker that stalls is charged for everybody who came meanwhile (no
+coordinated omission). Request number n, counted from FIRST, has the same unit and the same idempotency key in every run: with one
+seed the same answer is due, byte for byte. Prints a Block as JSON.
+"""
+
+import asyncio
+import hashlib
+import json
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import cast
+from urllib.parse import urlsplit
+
+import uvloop
+
+CONNECTIONS_MAX = 256
+UNITS = 5_000
+ANSWER_LIMIT_S = 15.0
+"""A request that is not answered by then has failed."""
+LEAD_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`latencies_ms` in the order of the requests, null where there was no answer; `digest` is over all the answers' bodies."""
+
+    latencies_ms: Sequence[float | None]
+    statuses: dict[str, int]
+    late_ms_max: float
+    """By how much this process sent a request too late: with more than a few ms, its figures are its own."""
+    digest: str
+
+    @property
+    def failed(self) -> int:
+        return sum(count for status, count in self.statuses.items() if status != "200")
+
+
+@dataclass(slots=True)
+class _Answered:
+    """What came of each request, by its place."""
+
+    latencies_ms: list[float | None]
+    statuses: list[str]
+    bodies: list[bytes]
+    late_ms_max: float = 0.0
+    left: int = 0
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, place: int, due_s: float, now_s: float, status: str, body: bytes) -> None:
+        if status != "none":
+            self.latencies_ms[place] = round((now_s - due_s) * 1_000, 3)
+        self.statuses[place], self.bodies[place] = status, body
+        self.left -= 1
+        if not self.left:
+            self.done.set()
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time."""
+
+    def __init__(self, load: "_Load") -> None:
+        self._load = load
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._asked: tuple[int, float] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        self._load.free(self)
+
+    def ask(self, place: int, due_s: float, request: bytes) -> None:
+        assert self._transport is not None, "asked only once it is made"
+        self._asked = (place, due_s)
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, found, rest = self._buffer.partition(b"\r\n\r\n")
+        if not found or len(rest) < _content_length(head):
+            return
+        self._end(head.split(b" ", 2)[1].decode(), rest)
+        self._buffer = b""
+        self._load.free(self)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._load.lost(self)
+        self._end("none", b"")
+
+    def _end(self, status: str, body: bytes) -> None:
+        if self._asked is not None:
+            (place, due_s), self._asked = self._asked, None
+            self._load.answered.note(place, due_s, self._load.loop.time(), status, body)
+
+
+class _Load:
+    def __init__(self, url: str, requests: Sequence[bytes], rate: float) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        self._host, self._port = parts.hostname, parts.port or 80
+        self._requests, self._rate = requests, rate
+        self.loop = asyncio.get_running_loop()
+        count = len(requests)
+        self.answered = _Answered([None] * count, ["none"] * count, [b""] * count, left=count)
+        self._idle: deque[_Connection] = deque()
+        self._waiting: deque[tuple[int, float]] = deque()
+        self._open = 0
+        self._opening: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> Block:
+        began = self.loop.time() + LEAD_S
+        for place in range(len(self._requests)):
+            due_s = began + place / self._rate
+            if (wait_s := due_s - self.loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+            self.answered.late_ms_max = max(self.answered.late_ms_max, (self.loop.time() - due_s) * 1_000)
+            self._waiting.append((place, due_s))
+            self._send()
+        try:
+            await asyncio.wait_for(self.answered.done.wait(), ANSWER_LIMIT_S)
+        except TimeoutError:
+            print(f"{self.answered.left} requests were not answered", file=sys.stderr)
+        return self._block()
+
+    def free(self, connection: _Connection) -> None:
+        self._idle.append(connection)
+        self._send()
+
+    def lost(self, connection: _Connection) -> None:
+        self._open -= 1
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def _send(self) -> None:
+        while self._waiting and self._idle:
+            place, due_s = self._waiting.popleft()
+            self._idle.popleft().ask(place, due_s, self._requests[place])
+        if self._waiting and self._open + len(self._opening) < CONNECTIONS_MAX:
+            task = self.loop.create_task(self._connect())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _connect(self) -> None:
+        try:
+            await self.loop.create_connection(lambda: _Connection(self), self._host, self._port)
+        except OSError:
+            place, due_s = self._waiting.popleft() if self._waiting else (None, 0.0)
+            if place is not None:
+                self.answered.note(place, due_s, self.loop.time(), "none", b"")
+            return
+        self._open += 1
+
+    def _block(self) -> Block:
+        digest = hashlib.sha256()
+        statuses: dict[str, int] = {}
+        for status, body in zip(self.answered.statuses, self.answered.bodies, strict=True):
+            statuses[status] = statuses.get(status, 0) + 1
+            digest.update(body + b"\n")
+        return Block(self.answered.latencies_ms, statuses, round(self.answered.late_ms_max, 3), digest.hexdigest())
+
+
+def _content_length(head: bytes) -> int:
+    lines = head.lower().split(b"\r\n")
+    return next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:")), 0)
+
+
+def request_bytes(number: int, host: str, slots: int) -> bytes:
+    """Request `number` of all runs, for `slots` items of the surface `home`."""
+    ask = {"unit_id": f"unit-{number % UNITS}", "surface": "home", "k": slots, "idempotency_key": f"call-{number}"}
+    body = json.dumps(ask).encode()
+    lines = (
+        "POST /v1/recommendations HTTP/1.1",
+        f"Host: {host}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    )
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
+def main() -> None:
+    url, rate, seconds, first = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+    host = urlsplit(url).netloc
+    requests = [request_bytes(first + number, host, 10) for number in range(int(rate * seconds))]
+
+    async def load() -> Block:
+        return await _Load(url, requests, rate).run()
+
+    print(json.dumps(asdict(uvloop.run(load()))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The figures of a run as JSON and as a page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.blast_radius.figures import UNTOUCHED, Effect, Round, effects, failed, same_bytes
+from tests.blast_radius.ground import Load
+from tests.blast_radius.running import SILENT
+
+EMISSION = "emission"
+LIMITS = {"kafka": 1.10, "spool": 1.10}
+LIMIT = 1.05
+"""Of the p99's excess, for what is not named in LIMITS."""
+
+HEAD = """# Blast radius
+
+Made by `python -m tests.blast_radius`, which `make blast-radius` runs; the figures are in docs/blast-radius.json. A worker of
+`tailrace serve` is under open-loop load: {rate:g} requests a second are due, 10 slots each, whether or not earlier ones have been
+answered, and a latency counts from when its request was due. Each of the {rounds} rounds has a block of {seconds:g} s of every
+condition, in a drawn order. The worker has a core of its own; load, stack, sink and all else share the other. The load runs
+before the rest on its core; `late` is by how much it sent a request too late at worst, the median over the blocks.
+
+`ratio` is the median over the rounds of a block's p99 over that of the same round's undisturbed block, `bound` its one-sided 95 %
+bound, `excess` that bound over the bound of A/A, `untouched again`: what is left when chance has had its share. `emission` is the
+worker over one that differs in its emitter only, which takes every event and sends none. `same bytes`: every answer of every
+block, under injected ids and one seed, was the same to the byte as in the undisturbed blocks.
+
+Machine: {machine}.
+"""
+
+
+def rows(rounds: Sequence[Round]) -> dict[str, dict[str, Any]]:
+    """By condition."""
+    names = [name for name in rounds[0] if name not in {UNTOUCHED, SILENT}]
+    found = {name: _row(rounds, name, effects(rounds, name)) for name in names}
+    return {EMISSION: _row(rounds, SILENT, effects(rounds, UNTOUCHED, SILENT))} | found
+
+
+def met(name: str, row: Mapping[str, Any]) -> bool:
+    """Whether nothing failed, nothing changed, and the p99 stayed within its limit."""
+    within: bool = row["effects"]["p99"]["excess"] <= limit(name)
+    return within and row["failed"] == 0 and row["same_bytes"]
+
+
+def limit(name: str) -> float:
+    return next((limit for word, limit in LIMITS.items() if name.startswith(word)), LIMIT)
+
+
+def write(directory: Path, rounds: Sequence[Round], load: Load, machine: str) -> None:
+    found = rows(rounds)
+    content = {"load": asdict(load), "rounds": len(rounds), "machine": machine, "conditions": found}
+    (directory / "blast-radius.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    head = HEAD.format(rate=load.requests_per_s, seconds=load.seconds, rounds=len(rounds), machine=machine)
+    (directory / "blast-radius.md").write_text("\n".join([head, *_table(found)]) + "\n", encoding="utf-8")
+
+
+def _row(rounds: Sequence[Round], name: str, found: Mapping[str, Effect]) -> dict[str, Any]:
+    late = sorted(blocks[name].late_ms_max for blocks in rounds)
+    return {
+        "effects": {figure: {key: round(value, 4) for key, value in asdict(effect).items()} for figure, effect in found.items()},
+        "failed": failed(rounds, name),
+        "same_bytes": same_bytes(rounds, name),
+        "late_ms": late[len(late) // 2],
+    }
+
+
+def _table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = [
+        "| condition | p50 ms | p99 ms | p99.9 ms | p99 ratio | bound | excess | limit | failed | same bytes | late ms | met |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|---|",
+    ]
+    for name, row in found.items():
+        p99 = row["effects"]["p99"]
+        milliseconds = " | ".join(f"{row['effects'][figure]['condition_ms']:.2f}" for figure in ("p50", "p99", "p99.9"))
+        ratios = f"{p99['ratio']:.3f} | {p99['bound']:.3f} | {p99['excess']:.3f} | {limit(name):.2f}"
+        same, within = ("yes" if holds else "NO" for holds in (row["same_bytes"], met(name, row)))
+        lines.append(f"| {name} | {milliseconds} | {ratios} | {row['failed']} | {same} | {row['late_ms']:.1f} | {within} |")
+    return lines

@@ -1,0 +1,78 @@
+"""The short form: with the parts behind it gone, a worker answers every request, and the same to the byte."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import PartUnreachable
+from tests.blast_radius.figures import AGAIN, UNTOUCHED, effects, failed, latency_ms, same_bytes, upper_bound
+from tests.blast_radius.ground import Load, ground
+from tests.blast_radius.load import Block
+from tests.blast_radius.report import met, rows, write
+from tests.blast_radius.running import SILENT, conditions, rounds
+
+SHORT = Load(100.0, 2.0)
+GONE = ("all of analysis dead", "kafka hanging", "spool's disk full, kafka dead", "registry dead")
+
+
+@pytest.mark.integration
+def test_whatever_is_gone_behind_it_a_worker_answers_all_and_the_same(tmp_path: Path) -> None:
+    try:
+        with ground(tmp_path) as stands:
+            [found] = rounds(stands, SHORT, conditions(GONE), 1, seed=1)
+    except PartUnreachable as error:
+        pytest.skip(f"no local stack: {error}")
+    assert found.keys() == {UNTOUCHED, AGAIN, SILENT, *GONE}
+    for name, block in found.items():
+        assert block.statuses == {"200": 200}, name
+        assert block.digest == found[UNTOUCHED].digest, name
+
+
+def block(latencies: Sequence[float | None], digest: str = "x") -> Block:
+    answered = sum(latency is not None for latency in latencies)
+    return Block(latencies, {"200": answered, "none": len(latencies) - answered}, 0.1, digest)
+
+
+def calm(factor: float) -> Block:
+    return block([factor * (1 + place / 100) for place in range(100)])
+
+
+def test_an_effect_is_told_from_what_chance_does() -> None:
+    found = [{UNTOUCHED: calm(1), AGAIN: calm(1.2), SILENT: calm(1), "slow": calm(1.5)} for _ in range(20)]
+    effect = effects(found, "slow")["p99"]
+    assert effect.ratio == pytest.approx(1.5)
+    assert effect.excess == pytest.approx(1.5 / 1.2)
+    assert effects(found, UNTOUCHED, SILENT)["p50"].ratio == pytest.approx(1.0)
+
+
+def test_a_request_without_an_answer_has_no_latency_and_has_failed() -> None:
+    found = [{UNTOUCHED: block([1.0, None, 3.0]), AGAIN: calm(1)}]
+    assert failed(found, UNTOUCHED) == 1
+    assert latency_ms(found[0][UNTOUCHED], 0.99) == 3.0
+
+
+def test_one_other_byte_in_one_block_shows() -> None:
+    found = [{UNTOUCHED: calm(1), "kafka dead": calm(1)}, {UNTOUCHED: calm(1), "kafka dead": block([1.0], "y")}]
+    assert not same_bytes(found, "kafka dead")
+    assert same_bytes(found[:1], "kafka dead")
+
+
+def test_the_bound_of_a_median_lies_above_it_and_within_the_values() -> None:
+    values = [1.0, 1.1, 1.2, 1.3, 5.0]
+    assert 1.2 < upper_bound(values) <= 5.0
+
+
+def test_the_page_says_what_was_met(tmp_path: Path) -> None:
+    found = [{UNTOUCHED: calm(1), AGAIN: calm(1), SILENT: calm(1), "kafka dead": calm(1.08), "sink hanging": calm(1.08)}] * 3
+    assert [name for name, row in rows(found).items() if not met(name, row)] == ["sink hanging"]
+    write(tmp_path, found, SHORT, "a machine")
+    page = (tmp_path / "blast-radius.md").read_text(encoding="utf-8")
+    assert "| kafka dead | 1.62 | 2.15 |" in page
+    assert json.loads((tmp_path / "blast-radius.json").read_text(encoding="utf-8"))["conditions"].keys() == rows(found).keys()
+
+
+def test_a_condition_that_is_not_known_is_refused() -> None:
+    with pytest.raises(ValueError, match="no disturbance moon dead"):
+        conditions(["moon dead"])
