@@ -1,6 +1,7 @@
 """`tailrace experiments`: which commands there are. Each one's module is imported when it runs."""
 
 import importlib
+import logging
 
 import click
 
@@ -59,3 +60,6 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, epilog=EPILOG)
 def experiments() -> None:
     """Experiments as data: files of definitions, the topic that holds them, and what serving makes of them."""
+    logging.getLogger("producers").addHandler(
+        logging.NullHandler()
+    )  # Kafka's client logs what it raises, and we say what is raised

@@ -106,25 +106,25 @@ def test_a_part_that_is_away_is_named(tmp_path: Path, command: tuple[str, ...]) 
 
 @pytest.mark.integration
 def test_an_experiments_life_by_its_commands(installation: Mapping[str, str], tmp_path: Path) -> None:
-    def said(*arguments: str) -> Any:
+    def answer(*arguments: str) -> Any:
         result = run(*arguments, "--json", variables=installation)
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
     path = write(tmp_path / "ab-1.json", {**WISH, "bucket_ranges": [{"first": 0, "end": 10_000}]})
-    planned = said("plan", path)
+    planned = answer("plan", path)
     assert (planned["applied"], [change["base"] for change in planned["changes"]]) == (False, [None])
-    assert said("list") == {"experiments": [], "refused": []}
-    applied = said("apply", path, "--plan", planned["plan_hash"], "--by", "alice")
+    assert answer("list") == {"experiments": [], "refused": []}
+    applied = answer("apply", path, "--plan", planned["plan_hash"], "--by", "alice")
     revision = applied["changes"][0]["revision"]
     assert (revision["revision"], revision["changed_by"], revision["plan_hash"]) == (1, "alice", planned["plan_hash"])
-    assert said("apply", path)["unchanged"] == ["ab-1"]
+    assert answer("apply", path)["unchanged"] == ["ab-1"]
 
     write(Path(path), {**WISH, "bucket_ranges": [{"first": 0, "end": 50_000}]})
-    assert said("apply", path, "--dry-run")["changes"][0]["differences"] == [
+    assert answer("apply", path, "--dry-run")["changes"][0]["differences"] == [
         "bucket_ranges: 0–10000 (1.0000% of the layer) → 0–50000 (5.0000% of the layer)"
     ]
-    assert said("apply", path)["changes"][0]["base"] == 1
+    assert answer("apply", path)["changes"][0]["base"] == 1
 
     write(Path(path), {**WISH, "bucket_ranges": [{"first": 0, "end": 40_000}], "arm_salt": "another"})
     refused = run("apply", path, "--json", variables=installation)
@@ -134,10 +134,10 @@ def test_an_experiments_life_by_its_commands(installation: Mapping[str, str], tm
         "ab-1:3: gives up buckets of 0 to 50000",
     ]
 
-    stopped = said("stop", "ab-1", "--by", "bob")["changes"][0]["revision"]
+    stopped = answer("stop", "ab-1", "--by", "bob")["changes"][0]["revision"]
     assert (stopped["status"], stopped["ended_at"]) == ("ended", stopped["changed_at"])
     assert run("stop", "ab-1", variables=installation).exit_code == 1
-    history = said("show", "ab-1")
+    history = answer("show", "ab-1")
     assert [(each["revision"], each["status"], each["changed_by"]) for each in history][1:] == [
         (2, "running", history[1]["changed_by"]),
         (3, "ended", "bob"),
@@ -178,6 +178,10 @@ def test_of_two_that_publish_at_once_one_wins_and_nothing_of_the_other_is_there(
         part.close()
 
 
+def said(process: "subprocess.Popen[str]") -> Any:
+    return json.loads(process.communicate(timeout=60)[0])
+
+
 @pytest.mark.integration
 def test_two_applies_at_once_never_build_on_the_same_revision(installation: Mapping[str, str], tmp_path: Path) -> None:
     def apply(end: int) -> "subprocess.Popen[str]":
@@ -185,11 +189,11 @@ def test_two_applies_at_once_never_build_on_the_same_revision(installation: Mapp
         command = [sys.executable, "-m", "deploy.cli", "experiments", "apply", path, "--json"]
         return subprocess.Popen(command, env={**os.environ, **installation}, stdout=subprocess.PIPE, text=True)
 
-    assert apply(5).wait(60) == 0
+    assert said(apply(5))["changes"]
     both = [apply(10), apply(20)]
-    said = [json.loads(process.communicate(timeout=60)[0]) for process in both]
-    won = sorted((each["changes"][0]["revision"] for each in said if each["changes"]), key=lambda each: int(each["revision"]))
-    assert [process.returncode for process in both] == [0 if each["changes"] else 1 for each in said]
+    answers = [said(process) for process in both]
+    won = sorted((each["changes"][0]["revision"] for each in answers if each["changes"]), key=lambda each: int(each["revision"]))
+    assert [process.returncode for process in both] == [0 if each["changes"] else 1 for each in answers]
     log = experiment_log_for(ProducerSettings.from_environment(installation))
     revisions, _ = read_to_end(log, 15)
     log.close()
