@@ -25,6 +25,7 @@ class Link(asyncio.Protocol):
         if message:
             self._transport.write(message)
         self._pending = self._loop.create_future()
+        self._pending.add_done_callback(_look_at)
         return self._pending
 
     def close(self) -> None:
@@ -58,3 +59,9 @@ class Link(asyncio.Protocol):
         if not self.closed.done():
             self.closed.set_result(None)
         self.close()
+
+
+def _look_at(reply: asyncio.Future[Reply]) -> None:
+    """Who asked may have gone on without it: asyncio should not call that an error that nobody has seen."""
+    if not reply.cancelled():
+        reply.exception()

@@ -37,7 +37,7 @@ class Policies:
         """Until every warmed policy has a process up, or `timeout_s` are over: a policy that never starts holds up nobody."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await asyncio.gather(*(pool.was_up.wait() for pool in self._pools.values()))
+                await asyncio.gather(*(pool.is_up.wait() for pool in self._pools.values()))
 
     async def close(self) -> None:
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))

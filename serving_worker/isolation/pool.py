@@ -60,8 +60,8 @@ class Pool:
         self._breaker = Breaker()
         self._seats: list[asyncio.Task[None]] = []
         self._up: set[PolicyProcess] = set()
-        self.was_up = asyncio.Event()
-        """Set as soon as a process has been up."""
+        self.is_up = asyncio.Event()
+        """Set while a process is."""
         self._free: asyncio.Queue[PolicyProcess] = asyncio.Queue()
         self._waiting = self._started = self._overrun = 0
         self._settling: set[asyncio.Task[None]] = set()
@@ -164,10 +164,12 @@ class Pool:
             return False
         self._started += 1
         self._up.add(process)
-        self.was_up.set()
+        self.is_up.set()
         self._free.put_nowait(process)
         await process.gone()
         self._up.discard(process)
+        if not self._up:
+            self.is_up.clear()
         self._forget_the_dead()
         return process.has_answered
 
