@@ -28,18 +28,21 @@ class Decision:
 
 
 def decide(snapshot: Snapshot, asker: Asker, now: Micros, default_policy: str) -> Decision:
-    """Refusals that hold for all layers come first, then forced arms, then holdbacks, then the layers one by one."""
-    if snapshot.validity is not None and not snapshot.validity.holds(now):
-        entries: Sequence[Entry] = _alike(snapshot, asker, Reason.STALE_CONFIG)
-    elif asker.forced:
-        entries = _forced(snapshot, asker, now)
-    elif not asker.unit_id.strip():
-        entries = _alike(snapshot, asker, Reason.NO_UNIT)
-    else:
-        entries = _entries(snapshot, asker, now)
+    entries = entries_of(snapshot, asker, now)
     parameters = _parameters(entries)
     assignments = tuple([entry.assignment for entry in entries])
     return Decision(parameters.get(POLICY, default_policy), parameters, assignments, bool(asker.forced))
+
+
+def entries_of(snapshot: Snapshot, asker: Asker, now: Micros) -> Sequence[Entry]:
+    """Refusals that hold for all layers come first, then forced arms, then holdbacks, then the layers one by one."""
+    if snapshot.validity is not None and not snapshot.validity.holds(now):
+        return _alike(snapshot, asker, Reason.STALE_CONFIG)
+    if asker.forced:
+        return _forced(snapshot, asker, now)
+    if not asker.unit_id.strip():
+        return _alike(snapshot, asker, Reason.NO_UNIT)
+    return _entries(snapshot, asker, now)
 
 
 def cannot_be_forced(snapshot: Snapshot, forced: Iterable[ExperimentId], now: Micros) -> list[ExperimentId]:
