@@ -173,6 +173,13 @@ class Hostile:
         return Ranking(tuple(Ranked(candidate, 0.5, 9.0) for candidate in candidates.items[: query.k][::-1]), -0.5)
 
 
+class Refusing:
+    version = "1"
+
+    def rank(self, _candidates: Candidates, _query: Query, _draw: random.Random) -> Ranking:
+        raise RankerError("refused", "not this one")
+
+
 class NeverReady:
     version = "1"
 
