@@ -1,8 +1,7 @@
-"""The background thread of an emitter: takes events out of the outbox, encodes them, hands them to the transport, keeps the
-books.
+"""The background thread of an emitter: takes events out of the outbox, has them encoded and dispatched, tells how far it is.
 
-Nothing here runs on a caller's thread. It starts by looking up the schemas' ids and takes nothing out before it has them, so a
-registry that is away costs room in the outbox only.
+Nothing here runs on a caller's thread. Without a spool it takes nothing out of the outbox before the schemas' ids are known, so a
+registry that is away costs room in the outbox only; with one it goes to disk.
 """
 
 import logging
@@ -11,33 +10,31 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from producers.accounts import TopicSummary
+from producers.accounts import TopicSummary, checkpoint_of
 from producers.config import EmitterLimits
-from producers.errors import Loss, RecordRefused, SchemaUnavailable
-from producers.outbox import EVENT_TYPES, Numbered, Outbox
-from producers.schema_ids import SchemaIds
-from producers.transport import OutboundRecord, Transport
-from schemas.codec import Codec
-from schemas.events import Micros, ProducerCheckpoint
-from schemas.topics import PRODUCER_CHECKPOINTS, topic_name
+from producers.dispatch import Disk, Dispatch, DispatchCounters
+from producers.encoding import Encoder
+from producers.errors import Loss
+from producers.known_ids import KnownIds
+from producers.outbox import Numbered, Outbox, Route
+from producers.parcel import Parcel
+from producers.transport import Transport
+from schemas.events import Micros
 
 logger = logging.getLogger(__name__)
-
-TOPICS = (*(topic for _, topic in EVENT_TYPES), PRODUCER_CHECKPOINTS)
-"""The topics that an emitter writes to."""
 
 BATCH_EVENTS_MAX = 64
 """Between two batches the interpreter's lock is let go: encoding a batch is what a request may have to wait for, about 2 ms."""
 
 IDLE_WAIT_S = 0.01
 FULL_WAIT_S = 0.05
-LOOKUP_BACKOFF_MIN_S = 0.1
-LOOKUP_BACKOFF_MAX_S = 5.0
 REPORT_INTERVAL_S = 10.0
-CLOSING_RESERVE_S = 0.5
-"""Of the time to close, this much (a fifth at most) is kept for the closing checkpoint."""
+CLOSING_RESERVE_S = 1.0
+"""Of the time to close, this much (a fifth at most) is kept for the disk and the closing checkpoint."""
+
+DISK_GRACE_S = 0.5
+"""A disk that works has ended within it; one that hangs is left."""
 
 
 @dataclass(slots=True)
@@ -45,33 +42,26 @@ class CourierCounters:
     """Whole numbers that only the courier writes; metrics read them."""
 
     checkpoints: int = 0
-    checkpoints_lost: int = 0
-    transport_full: int = 0
-    lookup_failures: int = 0
     faults: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a courier sends with, and owns. `connect` is called once, on its thread."""
+
+    connect: Callable[[], Transport]
+    ids: KnownIds
+    disk: Disk | None
+
+
 class Courier:
-    def __init__(
-        self,
-        outbox: Outbox,
-        transport: Transport,
-        schema_ids: SchemaIds,
-        *,
-        prefix: str,
-        limits: EmitterLimits,
-        now_us: Callable[[], Micros],
-    ) -> None:
+    def __init__(self, outbox: Outbox, means: Means, *, prefix: str, limits: EmitterLimits, now_us: Callable[[], Micros]) -> None:
         self.counters = CourierCounters()
-        self._outbox, self._transport = outbox, transport
-        self._producer_id = outbox.producer_id
-        self._schema_ids = schema_ids
+        self.ids, self.disk = means.ids, means.disk
+        self._outbox, self._connect = outbox, means.connect
         self._limits, self._now_us = limits, now_us
-        self._codecs: dict[type[object], Codec[Any]] = {kind: Codec(kind) for kind, _ in EVENT_TYPES}
-        self._checkpoint_codec = Codec(ProducerCheckpoint)
-        self._names = {topic.name: topic_name(prefix, topic) for topic in TOPICS}
-        self._accounts = {self._names[route.account.topic]: route.account for route in outbox.routes}
-        self._ids: dict[str, int] = {}
+        self._encoder = Encoder(outbox.producer_id, prefix, means.ids)
+        self.dispatched = DispatchCounters()
         self._closing = threading.Event()
         self._deadline = self._events_deadline = float("inf")
         self._reported: Counter[tuple[str, str]] = Counter()
@@ -81,11 +71,10 @@ class Courier:
         self._thread.start()
 
     def alive(self) -> bool:
-        """False after a close, and in a process forked from the emitter's."""
         return self._thread.is_alive()
 
     def close(self, timeout_s: float) -> None:
-        """Send what is left, the closing checkpoints last; give up after `timeout_s`."""
+        """Send what is left, or put it on disk; the closing checkpoints last. Give up after `timeout_s`."""
         if not self._closing.is_set():
             self._deadline = time.monotonic() + timeout_s
             self._events_deadline = self._deadline - min(CLOSING_RESERVE_S, timeout_s / 5)
@@ -93,24 +82,34 @@ class Courier:
         self._thread.join(timeout_s + CLOSING_RESERVE_S)
 
     def summaries(self) -> tuple[TopicSummary, ...]:
-        return tuple(route.account.summary(route.lane.next_seq) for route in self._outbox.routes)
+        return tuple(self._outbox.summary(route) for route in self._outbox.routes)
 
     def _run(self) -> None:
-        self._find_schema_ids()
-        self._guarded(self._schema_ids.close)
+        self.ids.start()
+        if self.disk is not None:
+            self.disk.spool.start()
+        transport = self._connect()
+        accounts = {route.account.topic: route.account for route in self._outbox.routes}
+        dispatch = Dispatch(self._encoder, transport, accounts, self.disk, self.dispatched)
+        self._work(dispatch)
+        self._guarded(lambda: self._finish(dispatch))
+        self._report_losses()
+        self._guarded(transport.close)
+        self.ids.close()
+        if self.disk is not None:
+            self.disk.spool.close(max(DISK_GRACE_S, self._deadline - time.monotonic()))
+
+    def _work(self, dispatch: Dispatch) -> None:
         next_report = time.monotonic()
         next_checkpoint = next_report + self._limits.checkpoint_interval_s
         while not self._closing.is_set():
-            self._guarded(self._send_batch)
+            self._guarded(lambda: self._turn(dispatch))
             if (now := time.monotonic()) >= next_checkpoint:
-                self._guarded(self._send_checkpoints)
+                self._guarded(lambda: self._send_checkpoints(dispatch))
                 next_checkpoint = now + self._limits.checkpoint_interval_s
             if now >= next_report:
                 self._report_losses()
                 next_report = now + REPORT_INTERVAL_S
-        self._guarded(self._finish)
-        self._report_losses()
-        self._guarded(self._transport.close)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """The top of the loop: no step's fault may end the thread."""
@@ -121,121 +120,89 @@ class Courier:
             logger.exception("a step of the emitter's thread failed; it goes on")
             self._closing.wait(FULL_WAIT_S)
 
-    def _find_schema_ids(self) -> None:
-        """Keep asking, also while closing: a process that emits and ends at once has events to send."""
-        backoff_s = LOOKUP_BACKOFF_MIN_S
-        while not self._ids and time.monotonic() < self._events_deadline:
-            self._guarded(self._look_up)
-            if not self._ids and self._closing.wait(backoff_s):
-                time.sleep(LOOKUP_BACKOFF_MIN_S)
-            backoff_s = min(backoff_s * 2, LOOKUP_BACKOFF_MAX_S)
+    def _turn(self, dispatch: Dispatch) -> None:
+        """What lives goes before what waits on disk."""
+        moved = self._move(dispatch)
+        if len(self._outbox) < BATCH_EVENTS_MAX:
+            moved += dispatch.drain()
+        if not moved:
+            dispatch.settle(FULL_WAIT_S if dispatch.waiting else IDLE_WAIT_S)
 
-    def _look_up(self) -> None:
-        try:
-            self._ids = {topic.name: self._schema_ids.lookup(topic) for topic in TOPICS}
-        except SchemaUnavailable as error:
-            self.counters.lookup_failures += 1
-            self._report_lookup(error)
+    def _move(self, dispatch: Dispatch) -> int:
+        """What is stored is heard of before it can be read back and acknowledged."""
+        return dispatch.hear() + dispatch.settle(0.0) + self._take(dispatch) + dispatch.place_waiting()
 
-    def _report_lookup(self, error: SchemaUnavailable) -> None:
-        """At the first failure and at every doubling of their number."""
-        failures = self.counters.lookup_failures
-        level = logging.WARNING if failures & (failures - 1) == 0 else logging.DEBUG
-        logger.log(level, "look-up %d failed: %s; %d events wait", failures, error, len(self._outbox))
-        self._report_losses()
-
-    def _send_batch(self) -> None:
+    def _take(self, dispatch: Dispatch) -> int:
+        if dispatch.waiting >= BATCH_EVENTS_MAX or not (self.disk or self._encoder.ready()):
+            return 0
         batch = self._outbox.take(BATCH_EVENTS_MAX)
         for numbered in batch:
-            self._send(numbered)
-        self._settle(0.0)
-        if len(batch) < BATCH_EVENTS_MAX:
-            self._closing.wait(IDLE_WAIT_S)
+            self._encode(numbered, dispatch)
+        return len(batch)
 
-    def _send(self, numbered: Numbered) -> None:
-        """Hand one event to the transport, or count why not. Raises nothing: the rest of the batch must follow."""
+    def _encode(self, numbered: Numbered, dispatch: Dispatch) -> None:
+        """Raises nothing: the rest of the batch must follow."""
         account = numbered.route.account
         try:
-            record = self._record(numbered)
+            parcel = self._encoder.parcel(numbered)
+            account.expose(numbered.event)
         except Exception as error:  # noqa: BLE001 - an event is whatever the caller has built
             account.lose(Loss.ENCODE, detail=str(error))
-            return
-        try:
-            taken = self._offer_until_deadline(record)
-        except RecordRefused as error:
-            account.lose(f"refused_{error.reason}", detail=str(error))
-        except Exception as error:  # noqa: BLE001 - the transport's bug costs its event, and is told with the losses
-            account.lose(Loss.INTERNAL, detail=repr(error))
         else:
-            self._book(numbered, taken=taken)
+            dispatch.add(parcel)
 
-    def _record(self, numbered: Numbered) -> OutboundRecord:
-        event, topic = numbered.event, numbered.route.account.topic
-        value = self._codecs[type(event)].encode(event, self._ids[topic], numbered.stamp(self._producer_id))
-        return OutboundRecord(self._names[topic], event.unit_id.encode(), value)
-
-    def _book(self, numbered: Numbered, *, taken: bool) -> None:
-        if taken:
-            numbered.route.account.expose(numbered.event)
-        else:
-            numbered.route.account.lose(Loss.UNSENT_AT_CLOSE)
-
-    def _offer_until_deadline(self, record: OutboundRecord) -> bool:
-        while not self._transport.offer(record):
-            self.counters.transport_full += 1
-            if time.monotonic() >= self._events_deadline:
-                return False
-            self._settle(FULL_WAIT_S)
-        return True
-
-    def _settle(self, timeout_s: float) -> None:
-        for outcome in self._transport.poll(timeout_s):
-            account = self._accounts.get(outcome.topic)
-            if account is None:
-                self.counters.checkpoints_lost += outcome.failure is not None
-            elif outcome.failure is None:
-                account.deliver()
-            else:
-                account.lose(f"delivery_{outcome.failure}")
-
-    def _settle_until(self, deadline: float) -> None:
-        while self._transport.in_flight() and (left := deadline - time.monotonic()) > 0:
-            self._settle(min(left, FULL_WAIT_S))
-
-    def _send_checkpoints(self, *, closed: bool = False) -> None:
+    def _send_checkpoints(self, dispatch: Dispatch, *, closed: bool = False) -> None:
         for route in self._outbox.routes:
-            summary = route.account.summary(route.lane.next_seq)
-            if not summary.accepted and not summary.dropped:
+            summary = self._outbox.summary(route)
+            if not summary.emitted:
                 continue
-            checkpoint = route.account.checkpoint(self._producer_id, self._now_us(), summary.accepted, closed=closed)
-            value = self._checkpoint_codec.encode(checkpoint, self._ids[PRODUCER_CHECKPOINTS.name])
-            record = OutboundRecord(self._names[PRODUCER_CHECKPOINTS.name], self._producer_id.encode(), value)
-            taken = self._transport.offer(record)
-            self.counters.checkpoints += taken
-            self.counters.checkpoints_lost += not taken
+            if dispatch.waiting >= BATCH_EVENTS_MAX and not closed:
+                self.dispatched.checkpoints_lost += 1
+                continue
+            dispatch.add(self._checkpoint(route, summary, closed=closed))
+            self.counters.checkpoints += 1
 
-    def _finish(self) -> None:
-        while self._ids and len(self._outbox) and time.monotonic() < self._events_deadline:
-            for numbered in self._outbox.take(BATCH_EVENTS_MAX):
-                self._send(numbered)
-            self._settle(0.0)
+    def _checkpoint(self, route: Route, summary: TopicSummary, *, closed: bool) -> Parcel:
+        counts = route.account.counts()
+        return self._encoder.checkpoint(checkpoint_of(summary, counts, self._outbox.producer_id, self._now_us(), closed=closed))
+
+    def _finish(self, dispatch: Dispatch) -> None:
+        """Send, else put on disk, else lose; then the checkpoints say so, sent or on disk."""
+        self._move_until(self._events_deadline, dispatch, lambda: len(self._outbox) + dispatch.in_hand)
+        if not dispatch.diverted:
+            self._move_until(self._events_deadline, dispatch, dispatch.in_flight)
+        if not dispatch.disk_works():
+            self._give_up(dispatch)
+        dispatch.abandon()
+        self._move_until(self._deadline_less(0.5), dispatch, lambda: dispatch.in_flight() + dispatch.in_hand)
+        self._give_up(dispatch)
+        self._send_checkpoints(dispatch, closed=True)
+        self._move_until(self._deadline_less(0.25), dispatch, lambda: dispatch.in_flight() + dispatch.in_hand)
+        dispatch.abandon()
+        self._move_until(self._deadline, dispatch, lambda: dispatch.in_flight() + dispatch.in_hand)
+        dispatch.give_up(Loss.UNSENT_AT_CLOSE)
+
+    def _deadline_less(self, share: float) -> float:
+        """So much of the reserve is still to come then."""
+        return self._deadline - share * (self._deadline - self._events_deadline)
+
+    def _give_up(self, dispatch: Dispatch) -> None:
         for numbered in self._outbox.take(self._outbox.events_max):
             numbered.route.account.lose(Loss.UNSENT_AT_CLOSE)
-        self._settle_until(self._events_deadline)
-        if self._transport.in_flight():
-            self._transport.abandon()  # only then: the client's purge can still hit what is offered right after it
-            self._settle_until(self._deadline)
-        if self._ids:
-            self._send_checkpoints(closed=True)
-            self._settle_until(self._deadline)
+        dispatch.give_up(Loss.UNSENT_AT_CLOSE)
+
+    def _move_until(self, deadline: float, dispatch: Dispatch, left: Callable[[], int]) -> None:
+        """Until nothing is left, or it is too late."""
+        while left() and (left_s := deadline - time.monotonic()) > 0:
+            if not self._move(dispatch):
+                dispatch.settle(min(left_s, IDLE_WAIT_S))
 
     def _report_losses(self) -> None:
         """Log what was lost since the last report: once an interval, however much it is."""
-        accounts = [route.account for route in self._outbox.routes] + [self._outbox.strays]
-        now = Counter(
-            {(account.topic, reason): lost for account in accounts for reason, lost in account.summary(0).dropped.items()}
-        )
+        accounts = {route.account.topic: route.account for route in self._outbox.routes}
+        now = Counter({("", reason): lost for reason, lost in self._outbox.strays.dropped().items()})
+        now.update({(topic.topic, reason): lost for topic in self.summaries() for reason, lost in topic.dropped.items()})
         for (topic, reason), lost in (now - self._reported).items():
-            details = [account.detail(reason) for account in accounts if account.topic == topic]
-            logger.warning("%d events of %s were lost: %s %s", lost, topic or "no topic", reason, *details)
+            detail = accounts.get(topic, self._outbox.strays).detail(reason)
+            logger.warning("%d events of %s were lost: %s %s", lost, topic or "no topic", reason, detail)
         self._reported = now

@@ -12,6 +12,7 @@ class Loss(StrEnum):
 
     The first four happen on the caller's thread and use no producer_seq. The others leave a gap in the sequence, which the
     checkpoints explain. Losses after sending are named `delivery_<librdkafka's error>`, refusals at sending `refused_<error>`.
+    The last three happen on disk.
     """
 
     QUEUE_FULL = "queue_full"
@@ -23,7 +24,15 @@ class Loss(StrEnum):
     ENCODE = "encode"
     """A field does not fit its Avro type."""
     UNSENT_AT_CLOSE = "unsent_at_close"
-    """The emitter was closed before its registry or its transport had room for the event."""
+    """The emitter was closed before its registry, its transport or its disk had taken the event."""
+    FORKED = "forked"
+    """Emitted in a forked process by an emitter that cannot renew what it sends with."""
+    SPOOL_FULL = "spool_full"
+    """The oldest, dropped at the host's cap on size."""
+    SPOOL_EXPIRED = "spool_expired"
+    """On disk for longer than the cap on age."""
+    SPOOL_CORRUPT = "spool_corrupt"
+    """Written, and not to be read again."""
 
 
 class RecordRefused(Exception):  # noqa: N818 - says what is the case

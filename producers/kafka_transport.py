@@ -4,9 +4,13 @@ The producer is idempotent, so a record that librdkafka sends again is in the lo
 `message.timeout.ms` fails, and its delivery report says why. Memory is bounded by `queue.buffering.max.*`.
 """
 
+import ctypes
 import logging
+import os
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
+from weakref import WeakSet
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -15,6 +19,9 @@ from producers.transport import OutboundRecord, Outcome
 from schemas.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
+
+SPOOLING_OPTIONS = MappingProxyType({"message.timeout.ms": "5000", "reconnect.backoff.max.ms": "1000"})
+"""Where a spool stands behind the transport: what is not taken soon is better on disk, and is sent again from there."""
 
 DEFAULT_OPTIONS = MappingProxyType(
     {
@@ -35,17 +42,21 @@ class KafkaTransport:
 
     def __init__(self, bootstrap: str, options: Mapping[str, str]) -> None:
         self._outcomes: list[Outcome] = []
+        self._troubled = False
         self._in_flight = 0
         """Counted here: the client's own length has its logs and errors in it."""
         settings = {**DEFAULT_OPTIONS, "bootstrap.servers": bootstrap, **options}
         try:
-            self._producer = Producer({**settings, "on_delivery": self._deliver, "logger": logger})
+            self._producer = Producer({**settings, "error_cb": self._note, "logger": logger})
         except KafkaException as error:
             raise ConfigurationError((f"TAILRACE_KAFKA_BOOTSTRAP or TAILRACE_KAFKA_OPTIONS: {error.args[0].str()}",)) from error
+        _MADE.add(self)
 
     def offer(self, record: OutboundRecord) -> bool:
         try:
-            self._producer.produce(record.topic, record.value, record.key)
+            self._producer.produce(
+                record.topic, record.value, record.key, on_delivery=partial(self._deliver, record), headers=list(record.headers)
+            )
         except BufferError:
             return False
         except KafkaException as error:
@@ -63,6 +74,10 @@ class KafkaTransport:
     def in_flight(self) -> int:
         return self._in_flight
 
+    def troubled(self) -> bool:
+        troubled, self._troubled = self._troubled, False
+        return troubled
+
     def abandon(self) -> None:
         self._producer.purge(in_queue=True, in_flight=True, blocking=True)
 
@@ -70,8 +85,30 @@ class KafkaTransport:
         self.abandon()
         self._producer.flush(1.0)
 
-    def _deliver(self, error: KafkaError | None, message: Message) -> None:
-        self._outcomes.append(Outcome(message.topic() or "", None if error is None else _word(error)))
+    def keep(self) -> None:
+        """Have the handle outlive everything, the interpreter too."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))
+
+    def _deliver(self, record: OutboundRecord, error: KafkaError | None, _message: Message) -> None:
+        self._outcomes.append(Outcome(record, None if error is None else _word(error)))
+
+    def _note(self, error: KafkaError) -> None:
+        """Told by librdkafka of what belongs to no record, from within `poll`."""
+        self._troubled |= error.code() == KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - that is its public name
+
+
+_MADE: WeakSet[KafkaTransport] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    """In a forked process librdkafka's threads are gone: to let go of a handle would wait for them for ever. So it never goes,
+    not even when the interpreter ends.
+    """
+    for transport in list(_MADE):
+        transport.keep()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _word(error: KafkaError) -> str:

@@ -2,17 +2,23 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 
 import uuid_utils
 
-from producers.config import ProducerSettings
-from producers.emitter import Emitter
+from producers.config import ProducerSettings, SpoolSettings
+from producers.dispatch import Disk
+from producers.emitter import Emitter, Sources
 from producers.experiment_publisher import ExperimentPublisher
 from producers.kafka_experiment_log import KafkaExperimentLog
-from producers.kafka_transport import KafkaTransport
+from producers.kafka_transport import SPOOLING_OPTIONS, KafkaTransport
 from producers.schema_ids import RegistrySchemaIds
+from producers.spool.directory import SpoolRoot
+from producers.spool.disk import PosixDisk
+from producers.spool.log import SpoolLog
+from producers.spool.spool import Spool
 from producers.writer_schemas import RegistryWriterSchemas
-from schemas.events import Micros
+from schemas.events import Micros, ProducerId
 from schemas.topics import EXPERIMENTS, topic_name
 
 
@@ -32,13 +38,16 @@ def emitter_from_environment(variables: Mapping[str, str]) -> Emitter:
 
 
 def emitter_for(settings: ProducerSettings) -> Emitter:
+    sources = Sources(partial(_transport, settings), partial(RegistrySchemaIds, settings.registry_url, settings.topic_prefix))
     return Emitter(
-        KafkaTransport(settings.kafka_bootstrap, settings.kafka_options),
-        RegistrySchemaIds(settings.registry_url, settings.topic_prefix),
+        sources.transport(),
+        sources.schema_ids(),
         now_us=now_us,
         new_id=new_id,
         prefix=settings.topic_prefix,
         limits=settings.limits,
+        spool=None if settings.spool is None else partial(_disk, settings.spool),
+        renew=sources,
     )
 
 
@@ -52,3 +61,14 @@ def experiment_log_for(settings: ProducerSettings) -> KafkaExperimentLog:
     return KafkaExperimentLog(
         settings.kafka_bootstrap, settings.kafka_options, RegistryWriterSchemas(settings.registry_url), topic
     )
+
+
+def _transport(settings: ProducerSettings) -> KafkaTransport:
+    options = {} if settings.spool is None else SPOOLING_OPTIONS
+    return KafkaTransport(settings.kafka_bootstrap, {**options, **settings.kafka_options})
+
+
+def _disk(settings: SpoolSettings, producer_id: ProducerId) -> Disk:
+    root = SpoolRoot(settings.directory)
+    log = SpoolLog(root, producer_id, PosixDisk(), settings.limits, now_us=now_us, new_id=new_id)
+    return Disk(Spool(log), settings.durability, settings.limits.drain_events_s)

@@ -10,19 +10,22 @@ RECORD_BYTES_MAX = 1_000_000
 
 
 class MemoryTransport:
-    """`records` are the acknowledged ones. While `reachable` is False, records pile up, as before a broker that is away."""
+    """`records` are the acknowledged ones. While `reachable` is False, records pile up, as before a broker that is away.
+
+    It has room for `records_max` at a time.
+    """
 
     def __init__(self, *, records_max: int = 100_000, reachable: bool = True) -> None:
         self.records: list[OutboundRecord] = []
         self.reachable = reachable
-        self._records_max = records_max
+        self.records_max = records_max
         self._pending: deque[OutboundRecord] = deque()
         self._abandoned: list[Outcome] = []
 
     def offer(self, record: OutboundRecord) -> bool:
         if len(record.value) > RECORD_BYTES_MAX:
             raise RecordRefused("msg_size_too_large", f"{len(record.value)} bytes are more than {RECORD_BYTES_MAX}")
-        if self.in_flight() >= self._records_max:
+        if self.in_flight() >= self.records_max:
             return False
         self._pending.append(record)
         return True
@@ -32,7 +35,7 @@ class MemoryTransport:
         while self.reachable and self._pending:
             record = self._pending.popleft()
             self.records.append(record)
-            outcomes.append(Outcome(record.topic, None))
+            outcomes.append(Outcome(record, None))
         if not outcomes:
             time.sleep(timeout_s)
         return tuple(outcomes)
@@ -40,8 +43,12 @@ class MemoryTransport:
     def in_flight(self) -> int:
         return len(self._pending) + len(self._abandoned)
 
+    def troubled(self) -> bool:
+        """Never: where nothing is reachable, records pile up and nobody says so, as before a broker that hangs."""
+        return False
+
     def abandon(self) -> None:
-        self._abandoned.extend(Outcome(record.topic, "purge_queue") for record in self._pending)
+        self._abandoned.extend(Outcome(record, "purge_queue") for record in self._pending)
         self._pending.clear()
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from producers.emitter import EmitterStatus
+from producers.spool.spool import SpoolStatus
 
 _PREFIX = "tailrace_producers"
 
@@ -24,28 +25,65 @@ class EmitterMetrics:
     def collect(self) -> Iterator[Metric]:
         status = self._read()
         yield from _topics(status)
-        counters = status.counters
-        for name, help_text, value in (
-            ("checkpoints", "Checkpoints handed to the transport.", counters.checkpoints),
-            ("checkpoints_lost", "Checkpoints that were not sent or not delivered.", counters.checkpoints_lost),
-            ("transport_full", "Times the transport had no room for a record.", counters.transport_full),
-            ("schema_lookup_failures", "Failed look-ups of schema ids.", counters.lookup_failures),
-            ("faults", "Steps of the emitter's thread that failed.", counters.faults),
-        ):
-            yield CounterMetricFamily(f"{_PREFIX}_{name}", help_text, value)
-        yield GaugeMetricFamily(f"{_PREFIX}_queue_events", "Events that wait in the queue.", status.queue_events)
-        yield GaugeMetricFamily(f"{_PREFIX}_queue_events_max", "Room of the queue.", status.queue_events_max)
+        yield from _courier(status)
+        if status.spool is not None:
+            yield from _spool(status, status.spool)
 
 
 def _topics(status: EmitterStatus) -> Iterator[Metric]:
-    accepted = CounterMetricFamily(f"{_PREFIX}_accepted_events", "Events that were numbered and queued.", labels=["topic"])
-    delivered = CounterMetricFamily(f"{_PREFIX}_delivered_events", "Events that the broker acknowledged.", labels=["topic"])
+    """For each topic: emitted = acknowledged + queued + spooled + dropped."""
+    emitted = CounterMetricFamily(f"{_PREFIX}_emitted_events", "Events that came in.", labels=["topic"])
+    acknowledged = CounterMetricFamily(f"{_PREFIX}_acknowledged_events", "Events that the broker has.", labels=["topic"])
+    queued = GaugeMetricFamily(f"{_PREFIX}_queued_events", "Events in memory, the client's too.", labels=["topic"])
+    spooled = GaugeMetricFamily(f"{_PREFIX}_spooled_events", "Events on disk, not acknowledged.", labels=["topic"])
     dropped = CounterMetricFamily(f"{_PREFIX}_dropped_events", "Events lost, by reason.", labels=["topic", "reason"])
     for topic in status.topics:
-        accepted.add_metric([topic.topic], topic.accepted)
-        delivered.add_metric([topic.topic], topic.delivered)
+        emitted.add_metric([topic.topic], topic.emitted)
+        acknowledged.add_metric([topic.topic], topic.acknowledged)
+        queued.add_metric([topic.topic], topic.queued)
+        spooled.add_metric([topic.topic], topic.spooled)
         for reason, events in topic.dropped.items():
             dropped.add_metric([topic.topic, reason], events)
     for reason, events in status.strays.items():
         dropped.add_metric(["", reason], events)
-    return iter((accepted, delivered, dropped))
+    return iter((emitted, acknowledged, queued, spooled, dropped))
+
+
+def _courier(status: EmitterStatus) -> Iterator[Metric]:
+    counters, dispatched = status.counters, status.dispatched
+    yield from _counters(
+        ("checkpoints", "Checkpoints that were made.", counters.checkpoints),
+        ("checkpoints_lost", "Checkpoints that were not sent or not delivered.", dispatched.checkpoints_lost),
+        ("transport_full", "Times the transport had no room for a record.", dispatched.transport_full),
+        ("schema_lookup_failures", "Failed look-ups of schema ids.", status.lookup_failures),
+        ("faults", "Steps of the emitter's thread that failed.", counters.faults),
+    )
+    yield GaugeMetricFamily(f"{_PREFIX}_queue_events", "Events that wait in the queue.", status.queue_events)
+    yield GaugeMetricFamily(f"{_PREFIX}_queue_events_max", "Room of the queue.", status.queue_events_max)
+
+
+def _spool(status: EmitterStatus, spool: SpoolStatus) -> Iterator[Metric]:
+    log, prefix = spool.log, f"{_PREFIX}_spool"
+    yield GaugeMetricFamily(f"{_PREFIX}_diverted", "1 while events go to disk first.", status.dispatched.diverted)
+    yield GaugeMetricFamily(f"{prefix}_available", "1 while the disk takes what is written.", spool.available)
+    yield GaugeMetricFamily(f"{prefix}_bytes", "On disk, adopted ones too.", spool.bytes_used)
+    yield GaugeMetricFamily(f"{prefix}_oldest_age_seconds", "Since the oldest segment was begun.", spool.oldest_age_s)
+    yield from _counters(
+        ("diversions", "Times events began to go to disk first.", status.dispatched.diversions),
+        ("spool_written_events", "Records written to disk.", log.written),
+        ("spool_drained_events", "Records from disk that the broker has acknowledged.", status.dispatched.drained),
+        ("spool_adopted_events", "Records that other emitters had left, read.", log.adopted),
+        ("spool_torn", "Damaged ends of files: what a crash leaves.", log.torn),
+        ("spool_corrupt", "Damaged pieces within files.", log.corrupt),
+        ("spool_downgrades", "Times the disk could not be used.", spool.downgrades),
+        ("spool_faults", "Steps on the disk that failed, and were done again.", spool.counters.faults),
+    )
+    lost = CounterMetricFamily(f"{prefix}_adopted_lost_events", "Adopted records lost, by reason.", labels=["reason"])
+    for reason, events in {**log.adopted_lost, "refused": status.dispatched.adopted_lost}.items():
+        lost.add_metric([reason], events)
+    yield lost
+
+
+def _counters(*named: tuple[str, str, int]) -> Iterator[Metric]:
+    for name, help_text, value in named:
+        yield CounterMetricFamily(f"{_PREFIX}_{name}", help_text, value)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from producers.accounts import Account
+from producers.accounts import Account, TopicSummary
 from producers.errors import Loss
 from producers.identity import Identity, Lane
 from schemas.events import Event, EventId, Interaction, ProducerId, RecommendationServed, Stamp
@@ -43,7 +43,7 @@ class Numbered(NamedTuple):
 
 
 class Outbox:
-    """`_lock` guards the lanes' numbers, the right end of `_waiting` and `_closed`. The left end is the courier's alone."""
+    """`_lock` guards the lanes, the right end of `_waiting` and `_closed`. The left end is the courier's alone."""
 
     def __init__(self, identity: Identity, events_max: int, new_event_id: Callable[[], EventId]) -> None:
         self._routes: dict[type[object], Route] = {
@@ -57,7 +57,8 @@ class Outbox:
         self._new_event_id = new_event_id
         self._waiting: deque[Numbered] = deque()
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed: Loss | None = None
+        """For what reason events are refused."""
         self._room = threading.Condition()
 
     def __len__(self) -> int:
@@ -72,13 +73,21 @@ class Outbox:
         event_id = event.event_id or self._new_event_id()
         lane = route.lane
         with self._lock:
-            if not self._closed and len(self._waiting) < self.events_max:
+            lane.emitted += 1
+            if self._closed is None and len(self._waiting) < self.events_max:
                 seq = lane.next_seq
                 lane.next_seq = seq + 1
                 self._waiting.append(Numbered(route, event, event_id, seq))
                 return True
-        route.account.lose(Loss.CLOSED if self._closed else Loss.QUEUE_FULL)
+            lane.refused[self._closed or Loss.QUEUE_FULL] += 1
         return False
+
+    def summary(self, route: Route) -> TopicSummary:
+        """The courier's side is read first: what comes in between then shows as queued."""
+        passage = route.account.passage()
+        with self._lock:
+            intake = route.lane.intake()
+        return passage.summary(intake)
 
     def take(self, events_max: int) -> list[Numbered]:
         """Up to `events_max` of the oldest events, out of the queue."""
@@ -92,11 +101,15 @@ class Outbox:
     def wait_for_room(self, timeout_s: float) -> bool:
         """Wait until half of the queue is free; False where it is not within `timeout_s`."""
         with self._room:
-            return self._room.wait_for(lambda: self._closed or len(self._waiting) * 2 <= self.events_max, timeout_s)
+            return self._room.wait_for(lambda: self.closed or len(self._waiting) * 2 <= self.events_max, timeout_s)
 
-    def close(self) -> None:
-        """Take nothing more."""
+    @property
+    def closed(self) -> bool:
+        return self._closed is not None
+
+    def close(self, reason: Loss) -> None:
+        """Take nothing more; what comes is lost for `reason`, the first one given."""
         with self._lock:
-            self._closed = True
+            self._closed = self._closed or reason
         with self._room:
             self._room.notify_all()

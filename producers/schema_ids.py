@@ -13,8 +13,8 @@ LOOKUP_TIMEOUT_S = 2.0
 
 
 class SchemaIds(Protocol):
-    def lookup(self, topic: Topic) -> int:
-        """The id of the newest schema of `topic`'s record.
+    def lookup(self, topic: Topic, version: int | None = None) -> int:
+        """The id of a version of the schema of `topic`'s record, the newest where none is named.
 
         Raises SchemaUnavailable.
         """
@@ -32,11 +32,12 @@ class RegistrySchemaIds:
         self._client = SchemaRegistryClient({"url": url, "timeout": LOOKUP_TIMEOUT_S, "max.retries": 0})
         self._prefix = prefix
 
-    def lookup(self, topic: Topic) -> int:
+    def lookup(self, topic: Topic, version: int | None = None) -> int:
         assert topic.record is not None, "only topics of records have schemas"
-        name = subject(self._prefix, topic)
+        name, versions = subject(self._prefix, topic), contract(topic.record).versions
+        text = versions[-1 if version is None else version - 1].text
         try:
-            found = self._client.lookup_schema(name, Schema(contract(topic.record).newest.text, "AVRO"))
+            found = self._client.lookup_schema(name, Schema(text, "AVRO"))
         except SchemaRegistryError as error:
             message = f"the registry answers {error.error_message}; `tailrace schemas register` registers it"
             raise SchemaUnavailable(name, message, registered=False) from error

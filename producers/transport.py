@@ -1,28 +1,36 @@
 """How framed records leave the process: the contract that every transport keeps.
 
 All methods belong to one thread, the courier's. `offer` never waits; a transport that is full says so, and the caller polls and
-offers again. That refusal is the place where a spool on disk takes over: it wraps a transport, and is one.
+offers again, or puts the record on disk.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+Headers = tuple[tuple[str, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OutboundRecord:
-    """A framed record for a topic, by its full name."""
+class OutboundRecord(NamedTuple):
+    """A framed record for a topic, by its full name. `ticket` is the sender's own: it comes back with the outcome.
+
+    A tuple, since making a frozen dataclass costs three times as much.
+    """
 
     topic: str
     key: bytes
     value: bytes
+    headers: Headers = ()
+    ticket: object = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The end of one record: `failure` is None where the broker has acknowledged it, else a word to count by."""
 
-    topic: str
+    record: OutboundRecord
     failure: str | None
+
+    @property
+    def topic(self) -> str:
+        return self.record.topic
 
 
 class Transport(Protocol):
@@ -39,6 +47,10 @@ class Transport(Protocol):
 
     def in_flight(self) -> int:
         """Records taken whose outcome has not been handed out."""
+        ...
+
+    def troubled(self) -> bool:
+        """Whether the other side has been found away since this was asked last. It may be back by now."""
         ...
 
     def abandon(self) -> None:

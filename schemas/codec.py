@@ -45,10 +45,10 @@ class Codec(Generic[R]):
         self._write(buffer, record, stamp)
         return buffer.getvalue()
 
-    def encode_datum(self, record: R) -> bytes:
-        """The bare datum of `record`, without the frame."""
+    def encode_datum(self, record: R, stamp: Stamp | None = None) -> bytes:
+        """As `encode`, without the frame."""
         buffer = BytesIO()
-        self._write(buffer, record, None)
+        self._write(buffer, record, stamp)
         return buffer.getvalue()
 
     def decode(self, value: bytes | None, writer: Schema) -> R:

@@ -223,12 +223,18 @@ class ArmCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerCheckpoint:
-    """What one emitter says it has sent to one topic (named without the prefix)."""
+    """What one emitter says it has sent to one topic (named without the prefix).
+
+    emitted = acknowledged + queued + spooled + dropped.
+    """
 
     producer_id: ProducerId
     topic: str
     occurred_at: Micros
     next_seq: int
+    emitted: int
+    acknowledged: int
+    queued: int
     spooled: int
     dropped: Mapping[str, int]
     counts: tuple[ArmCount, ...]

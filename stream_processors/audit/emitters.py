@@ -7,7 +7,9 @@ come (`next_seq`) and how many it has lost, by reason. They say how many are los
 - a checkpoint is complete if no more are absent than it says were dropped. "Complete up to T" is the time (the producer's clock)
   of the last checkpoint that is complete: every event accepted before T is in, or its loss was told;
 - numbers are *due* if nothing can still be on its way with them: the producer has closed, or is silent, or had used them a
-  patience ago. Due, absent, neither dropped nor spooled: `missing`. Not due yet: `awaited`.
+  patience ago. Due, absent, neither dropped nor waiting with the producer: `missing`. Not due yet: `awaited`;
+- `waiting` are absent numbers that the producer has said are in its memory or on its disk. What is on disk outlives it: the next
+  emitter on its host sends it. What that one loses, of what it has found, only its metrics tell.
 
 A stream is read only as far as its topic is settled: of what was in Kafka then everything is in the warehouse. Not proven: a
 delivery that failed for its producer and succeeded in Kafka is counted as dropped and is in, and can hide one other loss; the
@@ -32,6 +34,8 @@ UNNUMBERED_LOSSES = ("queue_full", "closed", "wrong_event")
 class State(StrEnum):
     COMPLETE = "complete"
     """Closed, and nothing is missing."""
+    SPOOLED = "spooled"
+    """Closed, and what is not in waits on its host's disk."""
     LIVE = "live"
     """Not closed, heard of lately, nothing missing."""
     UNKNOWN = "unknown"
@@ -46,6 +50,7 @@ class Told:
 
     next_seq: int
     dropped: Mapping[str, int]
+    queued: int
     spooled: int
     closed: bool
     at_us: int
@@ -103,7 +108,7 @@ class StreamReport:
     missing: int
     awaited: int
     dropped: Mapping[str, int]
-    spooled: int
+    waiting: int
     complete_up_to_us: int | None
     """None where it is complete for good (state `complete`), or no checkpoint is complete so far."""
     began_ms: int
@@ -151,14 +156,15 @@ def judge(stream: Stream, settled_ms: int, patience_ms: int) -> StreamReport:
     closed = told is not None and told.closed
     heard_ms = max(stream.last_event_ms, told.heard_ms if told else 0)
     silent = not closed and settled_ms - heard_ms > patience_ms
-    excused = told.numbered_drops + told.spooled if told else 0
+    dropped, kept = (told.numbered_drops, told.queued + told.spooled) if told else (0, 0)
     next_seq = max(told.next_seq if told else 0, stream.seen_end)
+    excused, waiting = dropped + kept, max(0, min(kept, next_seq - stream.seen - dropped))
     lacking = max(0, next_seq - stream.seen - excused)
     missing = max(0, _due_absent(stream, next_seq, all_due=closed or silent) - excused)
     return StreamReport(
         topic=stream.topic,
         producer_id=stream.producer_id,
-        state=_state(missing, closed=closed, silent=silent),
+        state=_state(missing, waiting, closed=closed, silent=silent),
         closed=closed,
         silent=silent,
         rows=stream.rows,
@@ -167,7 +173,7 @@ def judge(stream: Stream, settled_ms: int, patience_ms: int) -> StreamReport:
         missing=missing,
         awaited=max(0, lacking - missing),
         dropped=told.dropped if told else {},
-        spooled=told.spooled if told else 0,
+        waiting=waiting,
         complete_up_to_us=steps.complete_us if steps else None,
         began_ms=stream.first_event_ms or heard_ms,
         heard_ms=heard_ms,
@@ -207,9 +213,11 @@ def _due_absent(stream: Stream, next_seq: int, *, all_due: bool) -> int:
     return stream.steps.due_seq - stream.steps.seen_below_due if stream.steps else 0
 
 
-def _state(missing: int, *, closed: bool, silent: bool) -> State:
+def _state(missing: int, waiting: int, *, closed: bool, silent: bool) -> State:
     if silent:
         return State.UNKNOWN
     if missing:
         return State.MISSING
-    return State.COMPLETE if closed else State.LIVE
+    if closed:
+        return State.SPOOLED if waiting else State.COMPLETE
+    return State.LIVE

@@ -77,7 +77,7 @@ SELECT
     toUnixTimestamp64Micro(max(occurred_at)) AS at_us,
     toUnixTimestamp64Milli(min(_kafka_time)) AS first_heard_ms,
     toUnixTimestamp64Milli(max(_kafka_time)) AS heard_ms,
-    argMax((dropped, spooled), (_kafka_time, _offset)) AS said,
+    argMax((dropped, queued, spooled), (occurred_at, _kafka_time, _offset)) AS said,
     max(closed) AS is_closed
 FROM producer_checkpoints
 WHERE topic = {topic:String}
@@ -85,12 +85,13 @@ WHERE topic = {topic:String}
     AND _kafka_time < fromUnixTimestamp64Milli({settled_ms:Int64})
 GROUP BY producer_id, next_seq
 """
-"""The checkpoints of a topic, those with the same number as one. Only what was in Kafka when the audit began, and is settled."""
+"""The checkpoints of a topic, those with the same number as one: the last that was made, for one that had to wait on a disk comes
+late. Only what was in Kafka when the audit began, and is settled."""
 
 STREAMS = f"""
 SELECT
     producer_id, row_count, seen, seen_end, first_event_ms, last_event_ms,
-    checkpoints, next_seq, toJSONString(said.1), said.2, is_closed, at_us, heard_ms
+    checkpoints, next_seq, toJSONString(said.1), said.2, said.3, is_closed, at_us, heard_ms
 FROM
 (
     SELECT

@@ -9,7 +9,7 @@ from stream_processors.audit.partitions import Gap, PartitionReport
 STREAMS_LISTED_MAX = 1_000
 """So many producers are listed, those with something to say first; all are counted in their topic."""
 
-_ORDER = {state: place for place, state in enumerate((State.MISSING, State.UNKNOWN, State.LIVE, State.COMPLETE))}
+_ORDER = {state: place for place, state in enumerate((State.MISSING, State.UNKNOWN, State.SPOOLED, State.LIVE, State.COMPLETE))}
 
 
 @dataclass(frozen=True, slots=True)

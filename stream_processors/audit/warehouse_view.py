@@ -120,6 +120,6 @@ def _stream(topic: str, row: Row) -> Stream:
 
 
 def _told(said: Row) -> Told:
-    next_seq, dropped, spooled, closed, at_us, heard_ms = said
+    next_seq, dropped, queued, spooled, closed, at_us, heard_ms = said
     losses = {reason: int(lost) for reason, lost in json.loads(dropped).items()}
-    return Told(int(next_seq), losses, int(spooled), bool(closed), int(at_us), int(heard_ms))
+    return Told(int(next_seq), losses, int(queued), int(spooled), bool(closed), int(at_us), int(heard_ms))

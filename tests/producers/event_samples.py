@@ -53,7 +53,7 @@ class KnownSchemaIds:
         self.up = up
         self.ids: dict[str, int] = {}
 
-    def lookup(self, topic: Topic) -> int:
+    def lookup(self, topic: Topic, version: int | None = None) -> int:  # noqa: ARG002 - each has one version
         if not self.up:
             raise SchemaUnavailable(topic.name, "the registry does not answer", registered=None)
         return self.ids.setdefault(topic.name, len(self.ids) + 1)

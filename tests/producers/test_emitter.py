@@ -118,7 +118,7 @@ def test_a_registry_that_is_away_costs_only_room_in_the_queue(make_emitter: Make
     transport, registry = MemoryTransport(), KnownSchemaIds(up=False)
     emitter = make_emitter(transport, registry)
     assert emitter.emit(SERVED)
-    assert eventually(lambda: emitter.status().counters.lookup_failures >= 2, WAIT_S)
+    assert eventually(lambda: emitter.status().lookup_failures >= 2, WAIT_S)
     assert (emitter.status().queue_events, transport.records) == (1, [])
     registry.up = True
     assert eventually(lambda: len(served_of(transport.records)) == 1, WAIT_S)
@@ -142,7 +142,7 @@ def test_emitting_does_not_wait_for_a_broker_that_takes_nothing(make_emitter: Ma
     accepted = sum(emitter.emit(SERVED) for _ in range(2_000))
     assert time.monotonic() - began < 1.0
     assert 100 <= accepted <= 106
-    assert eventually(lambda: emitter.status().counters.transport_full > 0, WAIT_S)
+    assert eventually(lambda: emitter.status().dispatched.transport_full > 0, WAIT_S)
 
 
 def test_a_broker_that_comes_back_gets_what_waited(make_emitter: MakeEmitter) -> None:
@@ -150,7 +150,7 @@ def test_a_broker_that_comes_back_gets_what_waited(make_emitter: MakeEmitter) ->
     emitter = make_emitter(transport)
     for _ in range(50):
         emitter.emit(SERVED)
-    assert eventually(lambda: emitter.status().counters.transport_full > 0, WAIT_S)
+    assert eventually(lambda: emitter.status().dispatched.transport_full > 0, WAIT_S)
     transport.reachable = True
     assert eventually(lambda: emitter.status().undelivered == 0, WAIT_S)
     assert [event.producer_seq for event in served_of(transport.records)] == list(range(50))

@@ -52,7 +52,7 @@ def test_metrics_tell_what_became_of_the_events() -> None:
         emitter.emit(event)
     emitter.close(5.0)
     topic = {"topic": "recommendations"}
-    assert registry.get_sample_value("tailrace_producers_accepted_events_total", topic) == 3
-    assert registry.get_sample_value("tailrace_producers_delivered_events_total", topic) == 2
+    assert registry.get_sample_value("tailrace_producers_emitted_events_total", topic) == 3
+    assert registry.get_sample_value("tailrace_producers_acknowledged_events_total", topic) == 2
     assert registry.get_sample_value("tailrace_producers_dropped_events_total", {**topic, "reason": "encode"}) == 1
     assert registry.get_sample_value("tailrace_producers_queue_events_max") == 20_000

@@ -56,9 +56,9 @@ def settle(transport: Transport, timeout_s: float = 10.0) -> list[Outcome]:
 
 
 def test_every_record_taken_has_one_outcome(transport: Transport, topic: str) -> None:
-    for number in range(5):
-        assert transport.offer(OutboundRecord(topic, b"key", b"value %d" % number))
-    assert settle(transport) == [Outcome(topic, None)] * 5
+    records = [OutboundRecord(topic, b"key", b"value %d" % number, (("spooled", b"1"),), number) for number in range(5)]
+    assert all(transport.offer(record) for record in records)
+    assert settle(transport) == [Outcome(record, None) for record in records]
     assert transport.in_flight() == 0
 
 
@@ -77,15 +77,17 @@ def test_a_full_transport_says_so_and_does_not_wait(cut_off: Transport) -> None:
 
 
 def test_abandoned_records_fail_with_a_reason(cut_off: Transport) -> None:
-    cut_off.offer(OutboundRecord("alerts", b"key", b"value"))
+    record = OutboundRecord("alerts", b"key", b"value", ticket="mine")
+    cut_off.offer(record)
     cut_off.abandon()
-    assert settle(cut_off) == [Outcome("alerts", "purge_queue")]
+    assert settle(cut_off) == [Outcome(record, "purge_queue")]
 
 
 def test_kafka_fails_what_it_cannot_deliver_in_time() -> None:
     transport = KafkaTransport(NOWHERE, {"message.timeout.ms": "50", "linger.ms": "0"})
-    transport.offer(OutboundRecord("alerts", b"key", b"value"))
-    assert settle(transport) == [Outcome("alerts", "msg_timed_out")]
+    record = OutboundRecord("alerts", b"key", b"value")
+    transport.offer(record)
+    assert settle(transport) == [Outcome(record, "msg_timed_out")]
     transport.close()
 
 

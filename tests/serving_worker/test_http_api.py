@@ -276,7 +276,7 @@ def test_metrics_tell_of_requests_answers_and_events(start_worker: StartWorker) 
     assert 'tailrace_serving_worker_requests_total{route="recommendations",status="200"} 1.0' in text
     assert 'tailrace_serving_worker_requests_total{route="recommendations",status="422"} 1.0' in text
     assert 'tailrace_serving_worker_request_seconds_count{route="recommendations"} 2.0' in text
-    assert 'tailrace_producers_accepted_events_total{topic="recommendations"} 1.0' in text
+    assert 'tailrace_producers_emitted_events_total{topic="recommendations"} 1.0' in text
 
 
 KEYS = {

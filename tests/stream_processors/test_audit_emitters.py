@@ -30,6 +30,8 @@ def stream(
     next_seq: int,
     closed: bool = False,
     dropped: dict[str, int] | None = None,
+    queued: int = 0,
+    spooled: int = 0,
     due_seq: int = 0,
     complete_us: int | None = None,
     heard_ms: int = NOW_MS,
@@ -42,7 +44,7 @@ def stream(
         seen_end=max(seen, default=-1) + 1,
         first_event_ms=1,
         last_event_ms=0,
-        told=Told(next_seq, dropped or {}, 0, closed, 5, heard_ms),
+        told=Told(next_seq, dropped or {}, queued, spooled, closed, 5, heard_ms),
         steps=Steps(
             seen_below_next=sum(number < next_seq for number in seen),
             complete_us=complete_us,
@@ -64,6 +66,20 @@ def test_of_a_closed_producer_just_those_are_missing_that_were_neither_dropped_n
     assert report.missing == fates.count("lost")
     assert report.state is (State.MISSING if report.missing else State.COMPLETE)
     assert report.awaited == 0
+
+
+@given(st.lists(st.sampled_from(["arrived", "dropped", "spooled"]), max_size=30))
+def test_a_closed_producer_is_complete_when_what_it_left_on_its_disk_has_arrived(fates: list[str]) -> None:
+    seen = {number for number, fate in enumerate(fates) if fate == "arrived"}
+    left = fates.count("spooled")
+    told = stream(seen, next_seq=len(fates), closed=True, dropped={"encode": fates.count("dropped")}, spooled=left)
+    report = judged(told)
+
+    assert (report.missing, report.waiting, report.state) == (0, left, State.SPOOLED if left else State.COMPLETE)
+
+    arrived = {number for number, fate in enumerate(fates) if fate != "dropped"}
+    late = stream(arrived, next_seq=len(fates), closed=True, dropped={"encode": fates.count("dropped")}, spooled=left)
+    assert (judged(late).waiting, judged(late).state) == (0, State.COMPLETE)
 
 
 @given(st.lists(st.sampled_from(["arrived", "late"]), max_size=30), st.integers(0, 30))

@@ -39,6 +39,9 @@ def poison_of(bench: Bench) -> dict[str, tuple[str, bytes | None]]:
         topic="interactions",
         occurred_at=Micros(1),
         next_seq=1,
+        emitted=1,
+        acknowledged=1,
+        queued=0,
         spooled=0,
         dropped={},
         counts=(ArmCount(interaction(0).item_id, "a", 1),),  # type: ignore[arg-type]

@@ -1,0 +1,293 @@
+"""Where an encoded record goes, and where it goes next when that fails.
+
+Without a spool: to the transport, when it has room. With one, by durability: `spool_on_error` sends, and puts on disk what the
+transport has no room for, what fails, and everything while the broker is away; `write_ahead` puts everything on disk, and sends
+it from memory as soon as it is there. What waits on disk follows in order, at a capped rate. Every step is booked with the
+account of the record's topic. The courier's alone; nothing here waits but `settle`.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from producers.accounts import Account
+from producers.config import Durability
+from producers.diversion import Diversion, Rate
+from producers.encoding import Encoder
+from producers.errors import RecordRefused
+from producers.parcel import Parcel
+from producers.spool.log import Lost
+from producers.spool.spool import Refused, Spool, Stored
+from producers.transport import Outcome, Transport
+
+DRAIN_BATCH_MAX = 250
+DRAIN_IN_FLIGHT_MAX = 20_000
+PERMANENT = frozenset(
+    {"msg_size_too_large", "invalid_msg", "invalid_msg_size", "invalid_record", "record_list_too_large", "topic_exception"}
+)
+"""Failures that the same record meets again."""
+
+
+@dataclass(slots=True)
+class DispatchCounters:
+    """Only the courier writes them; metrics read them."""
+
+    transport_full: int = 0
+    checkpoints_lost: int = 0
+    diversions: int = 0
+    drained: int = 0
+    adopted_lost: int = 0
+    diverted: bool = False
+    """Whether events go to disk first, now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A spool, what for, and how fast it is emptied."""
+
+    spool: Spool
+    durability: Durability
+    drain_events_s: int
+
+
+class Dispatch:
+    def __init__(
+        self,
+        encoder: Encoder,
+        transport: Transport,
+        accounts: dict[str, Account],
+        disk: Disk | None,
+        counters: DispatchCounters,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counters = counters
+        self._encoder, self._transport, self._accounts = encoder, transport, accounts
+        self._spool = None if disk is None else disk.spool
+        self._write_ahead = disk is not None and disk.durability is Durability.WRITE_AHEAD
+        self._rate = Rate(1 if disk is None else disk.drain_events_s)
+        self._diversion = Diversion()
+        self._again: deque[Parcel] = deque()
+        """On disk and in hand: to be sent before what is read back."""
+        self._waiting: deque[Parcel] = deque()
+        """In memory only: no place was found so far."""
+        self._writing: set[Parcel] = set()
+        """Submitted to the spool, which has not answered."""
+        self._draining = 0
+        self._monotonic = monotonic
+
+    @property
+    def diverted(self) -> bool:
+        return self._spool is not None and (self._diversion.diverted or not self._encoder.ready())
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def in_hand(self) -> int:
+        """In memory only, and not with the transport."""
+        return len(self._waiting) + len(self._writing)
+
+    def add(self, parcel: Parcel) -> None:
+        self._waiting.append(parcel)
+
+    def place_waiting(self) -> int:
+        """Find a place for as many as there is one for, in order."""
+        placed = 0
+        while self._waiting and self._place(self._waiting[0]):
+            self._waiting.popleft()
+            placed += 1
+        if self._spool is not None and placed:
+            self._spool.flush()
+        return placed
+
+    def settle(self, timeout_s: float) -> int:
+        """Book what has become of what was sent; wait up to `timeout_s` for a first answer."""
+        outcomes = self._transport.poll(timeout_s)
+        for outcome in outcomes:
+            self._settle(outcome)
+        if self._spool is not None:
+            if self._transport.troubled():
+                self._divert()
+            self.counters.diverted = self.diverted
+            self._spool.flush()
+        return len(outcomes)
+
+    def hear(self) -> int:
+        """Book what has become of what was to be written."""
+        if self._spool is None:
+            return 0
+        news = self._spool.news()
+        for item in news:
+            match item:
+                case Stored():
+                    self._stored(item)
+                case Refused():
+                    self._refused(item.parcel)
+                case Lost():
+                    self._lost(item)
+        if self._writing and not self._spool.available():
+            for parcel in self._spool.recall():
+                self._refused(parcel)
+        return len(news)
+
+    def drain(self) -> int:
+        """Send what is on disk, as much as may go now."""
+        if self._spool is None:
+            return 0
+        now, sent = self._monotonic(), 0
+        room = self._drain_room(now)
+        while sent < room and (parcel := self._next_spooled()) is not None:
+            if not self._offer(parcel):
+                self._again.appendleft(parcel)
+                break
+            sent += 1
+        self._rate.spend(sent)
+        return sent
+
+    def in_flight(self) -> int:
+        return self._transport.in_flight()
+
+    def disk_works(self) -> bool:
+        return self._spool is not None and self._spool.available()
+
+    def abandon(self) -> None:
+        """Give up on what is in flight, if anything is: it goes to disk, and what follows too."""
+        if self._transport.in_flight():
+            self._transport.abandon()  # only then: the client's purge can still hit what is offered right after it
+            if self._spool is not None:
+                self._divert()
+
+    def give_up(self, reason: str) -> None:
+        """Lose what is in memory only."""
+        for parcel in (*self._waiting, *self._writing):
+            self._lose(parcel, reason)
+        self._waiting.clear()
+        self._writing.clear()
+
+    def _place(self, parcel: Parcel) -> bool:
+        diverted = self.diverted
+        if parcel.place is not None:  # written ahead
+            if diverted or not self._offer(parcel):
+                self._postpone(parcel)
+            return True
+        ahead = self._write_ahead and parcel.account is not None  # a checkpoint is worth no write of its own
+        if (diverted or ahead) and self._submit(parcel, held=not diverted):
+            return True
+        return self._offer(parcel) or self._submit(parcel, held=False)
+
+    def _offer(self, parcel: Parcel) -> bool:
+        """Whether it is out of hand: taken by the transport, or refused for good."""
+        record = self._encoder.outbound(parcel)
+        if record is None:
+            return False
+        try:
+            taken = self._transport.offer(record)
+        except RecordRefused as error:
+            self._lose(parcel, f"refused_{error.reason}", detail=str(error))
+            return True
+        self._draining += taken and parcel.drained
+        self.counters.transport_full += not taken
+        return taken
+
+    def _submit(self, parcel: Parcel, *, held: bool) -> bool:
+        if self._spool is None or not self._spool.submit(parcel, held=held):
+            return False
+        self._writing.add(parcel)
+        return True
+
+    def _settle(self, outcome: Outcome) -> None:
+        parcel = outcome.record.ticket
+        assert isinstance(parcel, Parcel), "only parcels are offered"
+        self._draining -= parcel.drained
+        if outcome.failure is None:
+            self._acknowledged(parcel)
+        elif outcome.failure in PERMANENT:
+            self._lose(parcel, f"delivery_{outcome.failure}")
+        else:
+            self._failed(parcel, outcome.failure)
+
+    def _acknowledged(self, parcel: Parcel) -> None:
+        self._diversion.acknowledged()
+        self.counters.drained += parcel.drained
+        if parcel.account is not None:
+            parcel.account.acknowledge(spooled=parcel.place is not None)
+        self._leave_disk(parcel)
+
+    def _failed(self, parcel: Parcel, failure: str) -> None:
+        if self._spool is not None:
+            self._divert()
+        if parcel.place is not None:
+            self._postpone(parcel)
+            return
+        parcel.failure = failure
+        if not self._submit(parcel, held=False):
+            self._lose(parcel, f"delivery_{failure}")
+
+    def _postpone(self, parcel: Parcel) -> None:
+        """It is on disk: it can go with what is read back."""
+        parcel.drained = True
+        self._again.append(parcel)
+
+    def _divert(self) -> None:
+        self.counters.diversions += not self._diversion.diverted
+        self._diversion.failed(self._monotonic())
+
+    def _stored(self, stored: Stored) -> None:
+        parcel = stored.parcel
+        if parcel not in self._writing:
+            return  # given up at the close
+        self._writing.remove(parcel)
+        if parcel.account is not None:
+            parcel.account.store()
+        if stored.held:
+            parcel.place = stored.place
+            self._waiting.append(parcel)
+
+    def _refused(self, parcel: Parcel) -> None:
+        if parcel not in self._writing:
+            return
+        self._writing.remove(parcel)
+        if parcel.failure:
+            self._lose(parcel, f"delivery_{parcel.failure}")
+        else:
+            self._waiting.append(parcel)
+
+    def _lost(self, lost: Lost) -> None:
+        account = self._accounts.get(lost.topic)
+        if account is None:
+            self.counters.checkpoints_lost += lost.events
+        else:
+            account.lose(lost.reason, lost.events, spooled=True)
+
+    def _lose(self, parcel: Parcel, reason: str, *, detail: str = "") -> None:
+        if parcel.account is not None:
+            parcel.account.lose(reason, spooled=parcel.place is not None, detail=detail)
+        elif parcel.place is None:
+            self.counters.checkpoints_lost += 1
+        else:
+            self.counters.adopted_lost += 1
+        self._leave_disk(parcel)
+
+    def _leave_disk(self, parcel: Parcel) -> None:
+        if parcel.place is not None and self._spool is not None:
+            self._spool.settle(parcel.place)
+
+    def _drain_room(self, now: float) -> int:
+        if self.diverted:
+            return int(self._diversion.diverted and self._draining == 0 and self._diversion.may_probe(now))
+        return min(DRAIN_BATCH_MAX, DRAIN_IN_FLIGHT_MAX - self._draining, self._rate.allowed(now))
+
+    def _next_spooled(self) -> Parcel | None:
+        """The next that this release can send."""
+        if self._again:
+            return self._again.popleft()
+        assert self._spool is not None, "there is something to drain only with a spool"
+        while (found := self._spool.take()) is not None:
+            account = self._accounts.get(found.record.topic) if found.own else None
+            parcel = Parcel(found.record, account, found.place, drained=True)
+            if self._encoder.knows(found.record):
+                return parcel
+            self._lose(parcel, "unknown_contract")
+        return None

@@ -1,0 +1,74 @@
+"""Events to records: datums under the newest contracts, and the wire's frame around them once the registry's ids are known."""
+
+from typing import Any
+
+from producers.known_ids import KnownIds
+from producers.outbox import EVENT_TYPES, Numbered
+from producers.parcel import Parcel
+from producers.spool.frames import SpoolRecord
+from producers.transport import Headers, OutboundRecord
+from schemas import wire
+from schemas.codec import Codec
+from schemas.contracts import contract
+from schemas.events import ProducerCheckpoint, ProducerId
+from schemas.topics import PRODUCER_CHECKPOINTS, Topic, topic_name
+
+TOPICS = (*(topic for _, topic in EVENT_TYPES), PRODUCER_CHECKPOINTS)
+"""The topics that an emitter writes to."""
+
+SPOOLED: Headers = (("spooled", b"1"),)
+
+
+class Encoder:
+    """The courier's alone."""
+
+    def __init__(self, producer_id: ProducerId, prefix: str, ids: KnownIds) -> None:
+        self._producer_id, self._ids = producer_id, ids
+        self._codecs: dict[type[object], Codec[Any]] = {kind: Codec(kind) for kind, _ in EVENT_TYPES}
+        self._checkpoint_codec = Codec(ProducerCheckpoint)
+        self._topics = {topic.name: topic for topic in TOPICS}
+        self._newest = {topic.name: _newest(topic) for topic in TOPICS}
+        self._names = {topic.name: topic_name(prefix, topic) for topic in TOPICS}
+        self._ready = False
+        self._headers: dict[tuple[str, int], bytes] = {}
+
+    def ready(self) -> bool:
+        """Whether what is emitted now can be framed."""
+        if not self._ready:
+            headers = [self._header(name, version) for name, version in self._newest.items()]  # asks for all of them
+            self._ready = None not in headers
+        return self._ready
+
+    def knows(self, record: SpoolRecord) -> bool:
+        """Whether this release has the topic and its contract."""
+        return 1 <= record.version <= self._newest.get(record.topic, 0)
+
+    def parcel(self, numbered: Numbered) -> Parcel:
+        """Raises whatever an event that is not as it should be runs into."""
+        event, account = numbered.event, numbered.route.account
+        datum = self._codecs[type(event)].encode_datum(event, numbered.stamp(self._producer_id))
+        return Parcel(SpoolRecord(account.topic, self._newest[account.topic], event.unit_id.encode(), datum), account)
+
+    def checkpoint(self, checkpoint: ProducerCheckpoint) -> Parcel:
+        name = PRODUCER_CHECKPOINTS.name
+        datum = self._checkpoint_codec.encode_datum(checkpoint)
+        return Parcel(SpoolRecord(name, self._newest[name], self._producer_id.encode(), datum), None)
+
+    def outbound(self, parcel: Parcel) -> OutboundRecord | None:
+        """None while the id of its schema is not known."""
+        topic, version, key, datum = parcel.record
+        header = self._header(topic, version)
+        if header is None:
+            return None
+        return OutboundRecord(self._names[topic], key, header + datum, SPOOLED if parcel.drained else (), parcel)
+
+    def _header(self, topic: str, version: int) -> bytes | None:
+        header = self._headers.get((topic, version))
+        if header is None and (schema_id := self._ids.get(self._topics[topic], version)) is not None:
+            header = self._headers[topic, version] = wire.header(schema_id)
+        return header
+
+
+def _newest(topic: Topic) -> int:
+    assert topic.record is not None, "an emitter's topics hold records"
+    return contract(topic.record).newest.number

@@ -1,0 +1,120 @@
+"""The spool's place on a host: one directory for each producer_id, and a lock in it that its owner holds.
+
+Guarantees: nobody reads or removes a directory whose lock another process, or another emitter, holds. A directory is made, taken
+over and removed under the root's own lock, so that no one ever sees one between being made and being locked. Locks end with
+their holder, however it ends; a forked process lets go of its copies (`forget`), or it would hold them for its parent.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT_LOCK_TRIES_MAX = 50
+ROOT_LOCK_PAUSE_S = 0.01
+LOCK = "lock"
+
+
+@dataclass(slots=True)
+class Claim:
+    """A directory that is ours for as long as `descriptor` is open."""
+
+    path: Path
+    descriptor: int
+
+
+class SpoolRoot:
+    """Every method but `forget` raises OSError where the disk does not do it, or the root's lock is not to be had."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._claims: list[Claim] = []
+
+    def claim_new(self, name: str) -> Claim:
+        """Make the directory of a producer, and own it."""
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._locked():
+            path = self._path / name
+            path.mkdir(mode=0o700)
+            claim = self._claim(path)
+        assert claim is not None, "nobody else takes a directory while the root is locked"
+        return claim
+
+    def claim_orphans(self) -> list[Claim]:
+        """Own every directory that nobody owns."""
+        if not self._path.is_dir():
+            return []
+        with self._locked():
+            ours = {claim.path for claim in self._claims}
+            found = [path for path in sorted(self._path.iterdir()) if path.is_dir() and path not in ours]
+            return [claim for path in found if (claim := self._claim(path)) is not None]
+
+    def release(self, claim: Claim) -> None:
+        """Let go of the directory; whoever looks next adopts what is left in it. Removed where nothing is."""
+        with self._locked():
+            left = [path for path in claim.path.iterdir() if path.name != LOCK]
+            if not left:
+                (claim.path / LOCK).unlink(missing_ok=True)
+                claim.path.rmdir()
+            self._let_go(claim)
+
+    def bytes_used(self, known: Collection[str] = ()) -> int:
+        """Of all producers on this host, but for the directories named `known`."""
+        return sum(
+            entry.stat().st_size
+            for directory in os.scandir(self._path)
+            if directory.is_dir() and directory.name not in known
+            for entry in _entries(directory.path)
+        )
+
+    def forget(self) -> None:
+        """In a forked process: the locks are the parent's."""
+        while self._claims:
+            self._let_go(self._claims[-1])
+
+    def _let_go(self, claim: Claim) -> None:
+        self._claims.remove(claim)
+        os.close(claim.descriptor)
+
+    def _claim(self, path: Path) -> Claim | None:
+        """None where another one owns it."""
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        if not _taken(descriptor):
+            os.close(descriptor)
+            return None
+        claim = Claim(path, descriptor)
+        self._claims.append(claim)
+        return claim
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self._path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            for _ in range(ROOT_LOCK_TRIES_MAX):
+                if _taken(descriptor):
+                    break
+                time.sleep(ROOT_LOCK_PAUSE_S)
+            else:
+                raise BlockingIOError(f"{self._path / LOCK} is held by another process")
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _entries(directory: str) -> list["os.DirEntry[str]"]:
+    """Nothing where its owner has just removed it."""
+    try:
+        return list(os.scandir(directory))
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,278 @@
+"""Everything one emitter has on disk: its own segments, and those that it has adopted.
+
+Guarantees: records are read in the order in which their segments were begun, each once; a file goes when all in it is settled, or
+when the host's cap on size or age is passed: then the oldest first, and what is lost by it is counted. Synchronous, one thread's.
+"""
+
+from bisect import insort
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from producers.config import SpoolLimits
+from producers.errors import Loss
+from producers.spool.directory import Claim, SpoolRoot
+from producers.spool.disk import Disk
+from producers.spool.frames import SpoolRecord, record_of
+from producers.spool.segments import CURSOR_SUFFIX, SUFFIX, Place, Segment
+from schemas.events import Micros
+
+SEGMENT_BYTES_MAX = 8 << 20
+SEGMENTS_MIN = 8
+"""A cap is worth so many segments at least: dropping one drops an eighth."""
+SEGMENT_AGE_S_MAX = 60
+ADOPT_INTERVAL_S = 5
+MEASURE_INTERVAL_S = 1
+US_PER_S = 1_000_000
+
+
+class SpoolFullError(OSError):
+    """The host's cap is reached, and nothing of ours is left to drop."""
+
+
+class Lost(NamedTuple):
+    """Events of this emitter that are gone from the disk unsent."""
+
+    topic: str
+    reason: str
+    events: int
+
+
+class Spooled(NamedTuple):
+    """A record read back. `own` is False where another emitter has left it."""
+
+    record: SpoolRecord
+    place: Place
+    own: bool
+
+
+@dataclass(slots=True)
+class LogCounters:
+    """Only the spool's thread writes them; metrics read them. `torn` and `corrupt` count damaged pieces of files."""
+
+    written: int = 0
+    adopted: int = 0
+    torn: int = 0
+    corrupt: int = 0
+    adopted_lost: Counter[str] = field(default_factory=Counter)
+
+
+class SpoolLog:
+    """Every method but `forget` and `oldest_age_s` may raise OSError."""
+
+    def __init__(
+        self,
+        root: SpoolRoot,
+        name: str,
+        disk: Disk,
+        limits: SpoolLimits,
+        *,
+        now_us: Callable[[], Micros],
+        new_id: Callable[[], str],
+    ) -> None:
+        self.counters = LogCounters()
+        self.losses: list[Lost] = []
+        """Since somebody has last looked, and cleared them."""
+        self._root, self._name, self._disk, self._limits = root, name, disk, limits
+        self._now_us, self._new_id = now_us, new_id
+        self._own: Claim | None = None
+        self._adopted: list[Claim] = []
+        self._segments: list[Segment] = []
+        self._active: Segment | None = None
+        self._others_bytes = 0
+        self._synced = self._measured = self._looked = Micros(0)
+
+    @property
+    def bytes_used(self) -> int:
+        """Of this emitter's segments and of those that it has adopted."""
+        return sum(segment.size for segment in list(self._segments))
+
+    @property
+    def unread(self) -> bool:
+        """Whether `read` would find more."""
+        return any(not segment.held and not segment.exhausted for segment in self._segments)
+
+    def oldest_age_s(self) -> float:
+        oldest = min((segment.created_us for segment in list(self._segments)), default=None)
+        return 0.0 if oldest is None else max(0.0, (self._now_us() - oldest) / US_PER_S)
+
+    def append(self, records: Sequence[SpoolRecord], *, held: bool) -> list[Place]:
+        """All of them, in order, or none. `held` ones are not read back while this emitter lives."""
+        active = self._writable(held=held)
+        try:
+            places = active.append(records, self._now_us())
+        except OSError:
+            self._seal()
+            raise
+        self.counters.written += len(records)
+        return places
+
+    def read(self, records_max: int) -> list[Spooled]:
+        """The oldest records that were not handed out."""
+        found: list[Spooled] = []
+        for segment in self._segments:
+            if segment.held or segment.exhausted:
+                continue
+            for spooled in self._readable(segment):
+                found.append(spooled)
+                if len(found) >= records_max:
+                    return found
+        return found
+
+    def settle(self, places: Sequence[Place]) -> None:
+        for place in places:
+            place.segment.settle(place.start)
+
+    def tend(self) -> None:
+        """What has to be done now and then."""
+        now = self._now_us()
+        self._sync(now)
+        self._save_cursors()
+        self._remove_finished()
+        if now - self._measured >= MEASURE_INTERVAL_S * US_PER_S:
+            self._measured = now
+            self._expire(now)
+            self._measure()
+        if now - self._looked >= ADOPT_INTERVAL_S * US_PER_S:
+            self._looked = now
+            self._adopt()
+
+    def close(self) -> None:
+        """Bring everything to disk, and leave what is unsettled to whoever adopts it."""
+        self._seal()
+        self._save_cursors()
+        self._remove_finished()
+        for claim in (*self._adopted, *([] if self._own is None else [self._own])):
+            self._root.release(claim)
+        self._adopted, self._own = [], None
+
+    def forget(self) -> None:
+        """In a forked process: close what is open, and touch nothing: it is the parent's."""
+        for segment in self._segments:
+            segment.forget()
+        self._root.forget()
+
+    def _writable(self, *, held: bool) -> Segment:
+        now, active = self._now_us(), self._active
+        if active is not None and (active.held != held or active.size >= self._segment_bytes_max() or _is_old(active, now)):
+            self._seal()
+        self._make_room()
+        if self._active is None:
+            self._own = self._own or self._root.claim_new(self._name)
+            self._active = Segment.create(self._own.path, self._new_id(), now, self._disk, held=held)
+            insort(self._segments, self._active, key=_order)
+        return self._active
+
+    def _seal(self) -> None:
+        active, self._active = self._active, None
+        if active is not None:
+            active.seal()
+
+    def _segment_bytes_max(self) -> int:
+        return min(SEGMENT_BYTES_MAX, self._limits.bytes_max // SEGMENTS_MIN)
+
+    def _make_room(self) -> None:
+        while self.bytes_used + self._others_bytes >= self._limits.bytes_max:
+            oldest = next((segment for segment in self._segments if not segment.held and segment.size), None)
+            if oldest is None:
+                raise SpoolFullError(f"{self._limits.bytes_max} bytes of the host's spool are used")
+            self._drop(oldest, Loss.SPOOL_FULL)
+
+    def _drop(self, segment: Segment, reason: str) -> None:
+        if segment is self._active:
+            self._seal()
+        if segment.own:
+            self._tell_unread(segment, reason)
+        else:
+            self.counters.adopted_lost[reason] += sum(piece.body is not None for piece in segment.pieces())
+        self._remove(segment)
+
+    def _tell_unread(self, segment: Segment, reason: str) -> None:
+        self.losses.extend(Lost(topic, reason, events) for topic, events in segment.unread.items() if events)
+        segment.unread.clear()
+
+    def _readable(self, segment: Segment) -> Iterator[Spooled]:
+        for piece in segment.pieces():
+            record = None if piece.body is None else record_of(piece.body)
+            if record is None:
+                self._note_damage(segment, piece.start, piece.end)
+                continue
+            if segment.own:
+                segment.unread[record.topic] -= 1
+            else:
+                self.counters.adopted += 1
+            yield Spooled(record, Place(segment, piece.start), segment.own)
+        if segment.own and segment.sealed:
+            self._tell_unread(segment, Loss.SPOOL_CORRUPT)
+
+    def _note_damage(self, segment: Segment, start: int, end: int) -> None:
+        """Damage that reaches to the end of the file is what a crash leaves of the last write."""
+        if end == segment.size:
+            self.counters.torn += 1
+        else:
+            self.counters.corrupt += 1
+        segment.settle(start)
+
+    def _sync(self, now: Micros) -> None:
+        if self._active is not None and now - self._synced >= self._limits.fsync_ms * 1_000:
+            self._active.sync()
+            self._synced = now
+
+    def _save_cursors(self) -> None:
+        for segment in self._segments:
+            segment.save_cursor()
+
+    def _remove_finished(self) -> None:
+        for segment in [segment for segment in self._segments if segment.finished]:
+            self._remove(segment)
+        for claim in [claim for claim in self._adopted if not self._segments_in(claim)]:
+            self._adopted.remove(claim)
+            self._root.release(claim)
+
+    def _segments_in(self, claim: Claim) -> list[Segment]:
+        return [segment for segment in self._segments if segment.path.parent == claim.path]
+
+    def _remove(self, segment: Segment) -> None:
+        self._segments.remove(segment)
+        segment.remove()
+
+    def _expire(self, now: Micros) -> None:
+        """Seal what is old, so that it can go whole; drop what is older than it may be."""
+        if self._active is not None and (_is_old(self._active, now) or _idle(self._active)):
+            self._seal()
+        limit_us = self._limits.age_s_max * US_PER_S
+        for segment in [segment for segment in self._segments if not segment.held and now - segment.written_us > limit_us]:
+            self._drop(segment, Loss.SPOOL_EXPIRED)
+
+    def _measure(self) -> None:
+        known = {claim.path.name for claim in (*self._adopted, *([] if self._own is None else [self._own]))}
+        self._others_bytes = self._root.bytes_used(known)
+
+    def _adopt(self) -> None:
+        for claim in self._root.claim_orphans():
+            self._adopted.append(claim)
+            for path in sorted(claim.path.iterdir()):
+                self._take_over(path)
+
+    def _take_over(self, path: Path) -> None:
+        if path.suffix == CURSOR_SUFFIX and not path.with_suffix(SUFFIX).exists():
+            path.unlink()
+            return
+        segment = Segment.found(path, self._disk)
+        if segment is not None:
+            insort(self._segments, segment, key=_order)
+
+
+def _order(segment: Segment) -> str:
+    return segment.path.name
+
+
+def _is_old(segment: Segment, now: Micros) -> bool:
+    return now - segment.created_us > SEGMENT_AGE_S_MAX * US_PER_S
+
+
+def _idle(segment: Segment) -> bool:
+    """All of it is settled: sealed, it can go."""
+    return segment.size > 0 and segment.exhausted and not segment.in_hand

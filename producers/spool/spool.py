@@ -1,0 +1,259 @@
+"""The spool as the courier sees it: calls that never wait for a disk. A thread of its own does what may.
+
+Guarantees: what was submitted comes back exactly once, as stored, as refused, or recalled, and before it is read back. A disk
+that fails is left alone for a growing while (`available` is False); one that hangs is noticed after STALL_S. Both count as
+downgrades. What is submitted and what is read back are bounded.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from producers.parcel import Parcel
+from producers.spool.frames import BODY_BYTES_MAX
+from producers.spool.log import LogCounters, Lost, Spooled, SpoolFullError, SpoolLog
+from producers.spool.segments import Place
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BUFFER_EVENTS_MAX = 20_000
+WRITE_EVENTS_MAX = 1_000
+READ_AHEAD_EVENTS = 4_000
+READ_EVENTS = 500
+TICK_S = 0.02
+STALL_S = 2.0
+BACKOFF_MIN_S = 0.5
+BACKOFF_MAX_S = 30.0
+RECORD_BYTES_MAX = BODY_BYTES_MAX // 2
+FULL, UNWRITABLE = "spool_full", "spool_unwritable"
+
+
+class Stored(NamedTuple):
+    """On disk, at `place`. `held` ones are still the courier's to send; the others will be read back."""
+
+    parcel: Parcel
+    place: Place
+    held: bool
+
+
+class Refused(NamedTuple):
+    """Not on disk, and not to be expected there."""
+
+    parcel: Parcel
+
+
+News = Stored | Refused | Lost
+
+
+@dataclass(slots=True)
+class SpoolCounters:
+    """`stalls` and `buffer_full` are the courier's to write, the others the spool's thread's."""
+
+    stalls: int = 0
+    buffer_full: int = 0
+    unwritable: int = 0
+    full: int = 0
+    faults: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolStatus:
+    """`bytes_used` and `oldest_age_s` are of what this emitter writes and has adopted."""
+
+    bytes_used: int
+    oldest_age_s: float
+    available: bool
+    counters: SpoolCounters
+    log: LogCounters
+
+    @property
+    def downgrades(self) -> int:
+        """How often the disk could not be used, and events stayed in memory."""
+        return self.counters.stalls + self.counters.buffer_full + self.counters.unwritable + self.counters.full
+
+
+class _Submitted(NamedTuple):
+    parcel: Parcel
+    held: bool
+
+
+class Spool:
+    """Owns `log`. All public methods are the courier's, but for `forget`, a forked process's."""
+
+    def __init__(self, log: SpoolLog, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.log = log
+        self.counters = SpoolCounters()
+        self._monotonic = monotonic
+        self._inbox: deque[_Submitted] = deque()
+        self._news: deque[News] = deque()
+        self._settled: deque[Place] = deque()
+        self._ready: deque[Spooled] = deque()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._busy_since: float | None = None
+        self._stalled = self._news_for_disk = False
+        self._retry_at = 0.0
+        self._backoff_s = BACKOFF_MIN_S
+        self._thread = threading.Thread(target=self._run, name="tailrace-spool", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def available(self) -> bool:
+        """Whether the disk takes what is submitted, as far as is known."""
+        now = self._monotonic()
+        stalled = self._hangs(now)
+        if stalled and not self._stalled:
+            self.counters.stalls += 1
+        self._stalled = stalled
+        return not stalled and now >= self._retry_at
+
+    def submit(self, parcel: Parcel, *, held: bool) -> bool:
+        """Have `parcel` written; False where it is not going to be. `flush` follows, when there is no more for now."""
+        if not self.available() or len(parcel.record.datum) + len(parcel.record.key) > RECORD_BYTES_MAX:
+            return False
+        if len(self._inbox) >= BUFFER_EVENTS_MAX:
+            self.counters.buffer_full += 1
+            return False
+        self._inbox.append(_Submitted(parcel, held))
+        self._news_for_disk = True
+        return True
+
+    def recall(self) -> list[Parcel]:
+        """Everything that was submitted, and not begun to be written."""
+        recalled = []
+        while (submitted := _pop(self._inbox)) is not None:
+            recalled.append(submitted.parcel)
+        return recalled
+
+    def settle(self, place: Place) -> None:
+        """What stands at `place` is acknowledged, or lost and counted."""
+        self._settled.append(place)
+        self._news_for_disk = True
+
+    def flush(self) -> None:
+        """Have the disk's thread look, where there is something for it."""
+        if self._news_for_disk:
+            self._news_for_disk = False
+            self._wake.set()
+
+    def news(self) -> list[News]:
+        return [self._news.popleft() for _ in range(len(self._news))]
+
+    def take(self) -> Spooled | None:
+        """The oldest record on disk that was not handed out. None where there is none, or it is still being read."""
+        self._news_for_disk |= len(self._ready) < READ_AHEAD_EVENTS // 2
+        return _pop(self._ready)
+
+    def close(self, timeout_s: float) -> None:
+        """Bring everything to disk, and let go of it."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(max(0.0, timeout_s))
+
+    def forget(self) -> None:
+        self.log.forget()
+
+    def status(self) -> SpoolStatus:
+        """May be asked from any thread."""
+        now = self._monotonic()
+        available = not self._hangs(now) and now >= self._retry_at
+        return SpoolStatus(self.log.bytes_used, self.log.oldest_age_s(), available, self.counters, self.log.counters)
+
+    def _hangs(self, now: float) -> bool:
+        busy_since = self._busy_since
+        return busy_since is not None and now - busy_since > STALL_S
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            if not self._more_to_read():
+                self._wake.wait(TICK_S)
+            self._wake.clear()
+            self.work()
+        self.work()
+        self._guarded(self.log.close)
+
+    def work(self) -> None:
+        """One round of the thread's."""
+        self._busy_since = self._monotonic()
+        while self._inbox:
+            self._write(self._next_batch())
+        self._guarded(self._settle)
+        self._guarded(self._read)
+        self._guarded(self.log.tend)
+        self._tell_losses()
+        self._busy_since = None
+
+    def _next_batch(self) -> list[_Submitted]:
+        """As many as go into one segment together, in order."""
+        batch: list[_Submitted] = []
+        while len(batch) < WRITE_EVENTS_MAX and (submitted := _pop(self._inbox)) is not None:
+            if batch and submitted.held != batch[0].held:
+                self._inbox.appendleft(submitted)
+                break
+            batch.append(submitted)
+        return batch
+
+    def _write(self, batch: list[_Submitted]) -> None:
+        if not batch:  # recalled meanwhile
+            return
+        held = batch[0].held
+        self._busy_since = self._monotonic()
+        try:
+            places = self.log.append([submitted.parcel.record for submitted in batch], held=held)
+        except OSError as error:
+            self._refuse(batch, error)
+            return
+        self._backoff_s = BACKOFF_MIN_S
+        self._news.extend(Stored(submitted.parcel, place, held) for submitted, place in zip(batch, places, strict=True))
+
+    def _refuse(self, batch: list[_Submitted], error: OSError) -> None:
+        """Also what was submitted after it: it would meet the same."""
+        self._retry_at = self._monotonic() + self._backoff_s
+        self._backoff_s = min(self._backoff_s * 2, BACKOFF_MAX_S)
+        if isinstance(error, SpoolFullError):
+            self.counters.full += 1
+        else:
+            self.counters.unwritable += 1
+        logger.warning("the spool cannot be written, events stay in memory: %s", error)
+        self._news.extend(Refused(submitted.parcel) for submitted in batch)
+        self._news.extend(Refused(parcel) for parcel in self.recall())
+
+    def _settle(self) -> None:
+        self.log.settle([self._settled.popleft() for _ in range(len(self._settled))])
+
+    def _read(self) -> None:
+        if len(self._ready) < READ_AHEAD_EVENTS:
+            self._ready.extend(self.log.read(READ_EVENTS))
+
+    def _more_to_read(self) -> bool:
+        return len(self._ready) < READ_AHEAD_EVENTS and self.log.unread
+
+    def _tell_losses(self) -> None:
+        self._news.extend(self.log.losses)
+        self.log.losses.clear()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """No fault may end the thread, or the courier would wait for it for ever."""
+        try:
+            step()
+        except OSError as error:
+            self.counters.faults += 1
+            logger.warning("a step on the spool failed, and is done again: %s", error)
+        except Exception:
+            self.counters.faults += 1
+            logger.exception("a step on the spool met a fault of ours")
+
+
+def _pop(waiting: deque[T]) -> T | None:
+    """Two threads may pop at once."""
+    try:
+        return waiting.popleft()
+    except IndexError:
+        return None

@@ -1,0 +1,113 @@
+"""What becomes of events while the broker, the registry or the disk is away, in each mode. The transport is the one in memory."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producers.config import Durability
+from producers.emitter import Emitter
+from producers.memory_transport import MemoryTransport
+from producers.transport import OutboundRecord
+from tests.producers.event_samples import SERVED, KnownSchemaIds, checkpoints_of, served_of
+from tests.producers.flaky_transport import FlakyTransport
+from tests.producers.spools import spooling_emitter
+from tests.waiting import eventually
+
+WAIT_S = 10.0
+SPOOLING = (Durability.SPOOL_ON_ERROR, Durability.WRITE_AHEAD)
+
+
+Start = Callable[..., Emitter]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    made: list[Emitter] = []
+
+    def begin(transport: MemoryTransport, durability: Durability, **options: Any) -> Emitter:
+        made.append(spooling_emitter(tmp_path, transport, durability, **options))
+        return made[-1]
+
+    yield begin
+    for emitter in made:
+        emitter.close(0.0)
+
+
+def emit(emitter: Emitter, first: int, end: int) -> None:
+    for number in range(first, end):
+        assert emitter.emit(replace(SERVED, surface=f"s{number}"))
+
+
+def surfaces(records: list[OutboundRecord]) -> list[str]:
+    return [event.surface for event in served_of(records)]
+
+
+def named(first: int, end: int) -> list[str]:
+    return [f"s{number}" for number in range(first, end)]
+
+
+def books(emitter: Emitter) -> tuple[int, int, int, int, dict[str, int]]:
+    topic = emitter.status().topics[0]
+    return topic.emitted, topic.acknowledged, topic.queued, topic.spooled, dict(topic.dropped)
+
+
+@pytest.mark.parametrize("durability", SPOOLING)
+def test_with_a_broker_that_is_there_everything_goes_straight_out(start: Start, tmp_path: Path, durability: Durability) -> None:
+    transport = MemoryTransport()
+    emitter = start(transport, durability)
+    emit(emitter, 0, 1)
+    assert eventually(lambda: books(emitter) == (1, 1, 0, 0, {}), WAIT_S)  # the registry has answered
+    emit(emitter, 1, 300)
+    emitter.close(5.0)
+    assert books(emitter) == (300, 300, 0, 0, {})
+    assert surfaces(transport.records) == named(0, 300)
+    assert {record.headers for record in transport.records[1:]} == {()}
+    assert list(tmp_path.rglob("*.spool")) == []
+
+
+@pytest.mark.parametrize("durability", SPOOLING)
+def test_what_fails_and_what_follows_is_on_disk_and_comes_late_marked_and_whole(start: Start, durability: Durability) -> None:
+    transport = FlakyTransport(reachable=False)
+    emitter = start(transport, durability)
+    emit(emitter, 0, 100)
+    assert eventually(lambda: transport.in_flight() == 100, WAIT_S)
+    transport.fail_pending()
+    assert eventually(lambda: emitter.status().dispatched.diverted, WAIT_S)
+    emit(emitter, 100, 200)
+    assert eventually(lambda: books(emitter) == (200, 0, 0, 200, {}), WAIT_S)
+    transport.reachable = True
+    assert eventually(lambda: books(emitter) == (200, 200, 0, 0, {}), WAIT_S)
+    assert sorted(surfaces(transport.records)) == sorted(named(0, 200))
+    served = [record for record in transport.records if record.topic == "tailrace.recommendations"]
+    assert {record.headers for record in served} == {(("spooled", b"1"),)}
+    assert {event.producer_id for event in served_of(transport.records)} == {emitter.producer_id}
+    assert sorted(event.producer_seq for event in served_of(transport.records)) == list(range(200))
+
+
+def test_what_waits_on_disk_is_sent_in_order(start: Start) -> None:
+    transport = FlakyTransport(reachable=False)
+    emitter = start(transport, Durability.SPOOL_ON_ERROR, schema_ids=(registry := KnownSchemaIds(up=False)))
+    emit(emitter, 0, 5_000)
+    assert eventually(lambda: books(emitter) == (5_000, 0, 0, 5_000, {}), WAIT_S)
+    registry.up = transport.reachable = True
+    assert eventually(lambda: books(emitter) == (5_000, 5_000, 0, 0, {}), WAIT_S)
+    assert surfaces(transport.records) == named(0, 5_000)
+
+
+@pytest.mark.parametrize("durability", SPOOLING)
+def test_a_close_without_a_broker_loses_nothing_and_the_next_emitter_sends_it(start: Start, durability: Durability) -> None:
+    first = start(FlakyTransport(reachable=False), durability)
+    emit(first, 0, 500)
+    status = first.close(2.0)
+    assert (status.topics[0].queued, status.topics[0].spooled, dict(status.topics[0].dropped)) == (0, 500, {})
+    transport = MemoryTransport()
+    second = start(transport, durability)
+    assert eventually(lambda: sorted(surfaces(transport.records)) == sorted(named(0, 500)), WAIT_S)
+    assert {event.producer_id for event in served_of(transport.records)} == {first.producer_id}
+    assert eventually(lambda: len(checkpoints_of(transport.records)) == 1, WAIT_S)
+    [last] = checkpoints_of(transport.records)
+    assert (last.producer_id, last.closed, last.emitted, last.spooled) == (first.producer_id, True, 500, 500)
+    assert books(second) == (0, 0, 0, 0, {})
