@@ -11,9 +11,10 @@ POLL_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that is no revision: where it stands, and why."""
+    """A record that is no revision: where it stands, its key (`experiment:revision`, if it is well-formed), and why."""
 
     where: str
+    key: str
     problem: str
 
 

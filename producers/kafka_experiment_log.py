@@ -102,17 +102,17 @@ class KafkaExperimentLog:
 
     def _read(self, message: Message) -> ExperimentDefinition | Refused:
         value, key = message.value(), (message.key() or b"").decode("utf-8", "replace")
-        where = f"{self._topic}[{message.partition()}] at {message.offset()}, key {key!r}"
+        where = f"{self._topic}[{message.partition()}] at {message.offset()}"
         if value is None:
-            return Refused(where, "a tombstone: revisions are ended, not taken away")
+            return Refused(where, key, "a tombstone: revisions are ended, not taken away")
         try:
             found = self._codec.decode(value, self._schemas.schema(schema_id_of(value)))
         except (WireError, DatumError) as error:
-            return Refused(where, str(error))
+            return Refused(where, key, str(error))
         except SchemaUnavailable as error:
             raise LogUnavailable(str(error)) from error
         if key != f"{found.experiment_id}:{found.revision}":
-            return Refused(where, f"the key is not that of {found.experiment_id}:{found.revision}")
+            return Refused(where, key, f"the key is not that of {found.experiment_id}:{found.revision}")
         return found
 
 

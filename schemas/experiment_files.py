@@ -19,7 +19,6 @@ from schemas.errors import ContractError
 from schemas.events import ExperimentDefinition, Micros
 from schemas.experiment_history import broken_rules
 
-
 UNFILLED: Mapping[str, Any] = types.MappingProxyType({"revision": 0, "changed_by": "", "changed_at": 0, "effective_at": 0})
 """What stands in a wish for what was left out: the next revision, whoever applies it, and at once."""
 
@@ -38,25 +37,26 @@ def parse_experiments(text: str | bytes, source: str) -> tuple[ExperimentDefinit
         document = json.loads(text)
     except ValueError as error:
         raise ExperimentFileError(source, (f"not JSON: {error}",)) from error
-    found = _definitions(document, source)
+    found = read_definitions(document, source)
     if problems := broken_rules(found):
         raise ExperimentFileError(source, tuple(problems))
     return found
 
 
-def read_wishes(document: object, source: str) -> tuple[ExperimentDefinition, ...]:
-    """The wishes in `document`, which came from `source`. Rules are asked when they are planned. Raises ExperimentFileError."""
-    values = document if isinstance(document, list) else [document]
-    return _definitions([{**UNFILLED, **value} if isinstance(value, Mapping) else value for value in values], source)
-
-
-def _definitions(document: object, source: str) -> tuple[ExperimentDefinition, ...]:
+def read_definitions(document: object, source: str) -> tuple[ExperimentDefinition, ...]:
+    """The definitions in `document` by their types alone: no rule is asked. Raises ExperimentFileError."""
     problems: list[str] = []
     values = document if isinstance(document, list) else [document]
     found = [_read(ExperimentDefinition, value, _name(value, place), problems) for place, value in enumerate(values)]
     if problems:
         raise ExperimentFileError(source, tuple(problems))
     return tuple(found)
+
+
+def read_wishes(document: object, source: str) -> tuple[ExperimentDefinition, ...]:
+    """The wishes in `document`, which came from `source`. Rules are asked when they are planned. Raises ExperimentFileError."""
+    values = document if isinstance(document, list) else [document]
+    return read_definitions([{**UNFILLED, **value} if isinstance(value, Mapping) else value for value in values], source)
 
 
 def _name(value: Any, place: int) -> str:

@@ -217,7 +217,9 @@ def _table(current: Sequence[ExperimentDefinition], killed: frozenset[Experiment
     spans = [span for definition in current for span in definition.bucket_ranges]
     firsts = sorted({0, *(span.first for span in spans), *(span.end for span in spans if span.end < BUCKETS)})
     holders: list[Tenant | None] = [None] * len(firsts)
-    for tenant in sorted(tenants[::-1], key=lambda tenant: tenant.definition.status is ExperimentStatus.RUNNING):
+    running = [tenant for tenant in tenants if tenant.definition.status is ExperimentStatus.RUNNING]
+    others = [tenant for tenant in tenants if tenant.definition.status is not ExperimentStatus.RUNNING]
+    for tenant in reversed([*running, *others]):
         for span in tenant.definition.bucket_ranges:
             first, end = bisect_left(firsts, span.first), bisect_left(firsts, span.end)
             holders[first:end] = [tenant] * (end - first)

@@ -19,11 +19,13 @@ from starlette.exceptions import HTTPException
 
 from producers.config import ProducerSettings
 from producers.emitter import Emitter
-from producers.main import emitter_for, new_id, now_us
+from producers.experiment_log import ExperimentLog
+from producers.main import emitter_for, experiment_log_for, new_id, now_us
 from producers.metrics import EmitterMetrics
 from serving_worker.answering import Answering, Outlets, Stock, stock_of
 from serving_worker.config import WorkerSettings
 from serving_worker.experiments import ExperimentFile
+from serving_worker.experiments_feed import experiments_of, following
 from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
 from serving_worker.http.fleet_metrics import Fleet
 from serving_worker.http.keys import load_keys
@@ -36,17 +38,22 @@ from serving_worker.recommend import Clock, RecommenderSettings
 logger = logging.getLogger(__name__)
 
 
-def build_app(settings: WorkerSettings, emitter: Emitter, fleet_directory: Path | None = None) -> Starlette:
+def build_app(
+    settings: WorkerSettings,
+    emitter: Emitter,
+    fleet_directory: Path | None = None,
+    open_log: Callable[[], ExperimentLog] | None = None,
+) -> Starlette:
     """The ASGI application. It owns `emitter` from its start-up on, and closes it at its shutdown.
 
     Raises ConfigurationError where the catalogue or the keys are wrong. Experiments that are wrong leave the worker alive and not
-    ready.
+    ready. `open_log` is how the topic of experiments is followed; without it the snapshot is only read.
     """
     registry = CollectorRegistry()
     fleet, going_down = Fleet(registry, fleet_directory), Event()
     metrics = WorkerMetrics(registry)
     EmitterMetrics(registry, emitter.status)
-    experiments = ExperimentFile(settings.experiments_file)
+    experiments = experiments_of(settings)
     _reload(experiments, metrics)
     stock = _stock(settings)
     answering = _answering(settings, stock, experiments, emitter, metrics)
@@ -57,7 +64,8 @@ def build_app(settings: WorkerSettings, emitter: Emitter, fleet_directory: Path 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         watching = asyncio.create_task(_watch(experiments, metrics, settings.experiments_reload_s))
-        with unblocking_log(), draining(settings.drain_s, going_down.set):
+        followed = following(settings.experiments_snapshot, open_log, now_us)
+        with unblocking_log(), followed, draining(settings.drain_s, going_down.set):
             async with fleet.telling(), answering.at_work():
                 yield
             watching.cancel()
@@ -97,8 +105,8 @@ def _app_of_process(variables: Mapping[str, str], new_emitter: NewEmitter, fleet
     log_to_stderr()
     settings = WorkerSettings.from_environment(variables)
     logging.getLogger("tailrace.access").setLevel(logging.INFO if settings.access_log else logging.WARNING)
-    emitter = new_emitter(ProducerSettings.from_environment(variables))
-    return build_app(settings, emitter, fleet)
+    producer = ProducerSettings.from_environment(variables)
+    return build_app(settings, new_emitter(producer), fleet, partial(experiment_log_for, producer))
 
 
 def _stock(settings: WorkerSettings) -> Stock:
@@ -134,8 +142,12 @@ def _reload(experiments: ExperimentFile, metrics: WorkerMetrics) -> None:
     if experiments.reload():
         metrics.experiments_reloads.labels("bad" if experiments.problem else "good").inc()
         if experiments.problem:
-            logger.error("the experiments stay as they were: %s", experiments.problem)
+            logger.error("experiments stay as they were where they are wrong: %s", experiments.problem)
     metrics.experiments_good.set(experiments.problem is None)
+    metrics.experiments_killed.set(len(experiments.killed or ()))
+    snapshot = experiments.snapshot()
+    if snapshot is not None and snapshot.validity is not None:
+        metrics.experiments_as_of.set(snapshot.validity.as_of / 1_000_000)
 
 
 async def _watch(experiments: ExperimentFile, metrics: WorkerMetrics, interval_s: float) -> None:

@@ -56,6 +56,14 @@ class WorkerMetrics:
         self.experiments_reloads = Counter(
             "tailrace_serving_worker_experiments_reloads", "Changes of the file of experiments.", ["result"], registry=registry
         )
+        self.experiments_as_of = Gauge(
+            "tailrace_serving_worker_experiments_as_of_seconds",
+            "When the snapshot of experiments was last known to be the newest, in seconds since 1970; 0 where none is followed.",
+            registry=registry,
+        )
+        self.experiments_killed = Gauge(
+            "tailrace_serving_worker_experiments_killed", "Experiments that the kill file names.", registry=registry
+        )
 
 
 class PolicyMetrics:

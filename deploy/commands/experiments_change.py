@@ -146,7 +146,7 @@ def _planned(
     again = planner(_refusable(as_json=as_json, make=wishes), _author(by))
     held = read(settings)
     for refused in held.refused:
-        click.echo(f"not an experiment: {refused.where}: {refused.problem}", err=True)
+        click.echo(f"not an experiment: {refused.where}, key {refused.key!r}: {refused.problem}", err=True)
     return _refusable(as_json=as_json, make=lambda: again(held.revisions)), again
 
 

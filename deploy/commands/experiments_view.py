@@ -40,7 +40,7 @@ def list_all(*, as_json: bool) -> None:
         where = f"  {each.layer_id} {shown(each.bucket_ranges)}" if each.layer_id else ""
         click.echo(f"{each.experiment_id}:{each.revision}  {each.kind}  {each.status}  {', '.join(each.surfaces)}{where}")
     for refused in held.refused:
-        click.echo(f"not an experiment: {refused.where}: {refused.problem}", err=True)
+        click.echo(f"not an experiment: {refused.where}, key {refused.key!r}: {refused.problem}", err=True)
 
 
 @click.command(epilog=SHOW)

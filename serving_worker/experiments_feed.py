@@ -1,0 +1,38 @@
+"""Where a worker's experiments come from: a file that somebody keeps, or the topic by way of the host's snapshot."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from producers.experiment_log import ExperimentLog
+from schemas.events import Micros
+from serving_worker.config import WorkerSettings
+from serving_worker.experiments import ExperimentFile
+from serving_worker.experiments_follower import follow
+from serving_worker.experiments_snapshot import SnapshotReader
+
+STOP_TIMEOUT_S = 10.0
+"""For the follower to end: a poll, a question to the brokers, and the disk."""
+
+
+def experiments_of(settings: WorkerSettings) -> ExperimentFile:
+    if settings.experiments_snapshot is None:
+        return ExperimentFile(settings.experiments_file, settings.kill_file())
+    return ExperimentFile(settings.experiments_snapshot, settings.kill_file(), SnapshotReader(settings.experiments_age_s_max))
+
+
+@contextmanager
+def following(path: Path | None, open_log: Callable[[], ExperimentLog] | None, now_us: Callable[[], Micros]) -> Iterator[None]:
+    """Follow the topic in a thread while this process holds the lock; where there is no log, the snapshot is only read."""
+    if path is None or open_log is None:
+        yield
+        return
+    stop = threading.Event()
+    thread = threading.Thread(target=follow, args=(path, open_log, now_us, stop), name="experiments", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(STOP_TIMEOUT_S)

@@ -1,0 +1,167 @@
+"""Following the topic of experiments for a host: one process of it writes the snapshot that all of them read.
+
+Who holds the lock beside the snapshot follows; the others wait for it, and the system hands it on when its holder dies. What was
+taken in stays: revisions of the old snapshot that the topic no longer shows are kept, so that no experiment ever falls back. What
+breaks a rule is refused by name, and all else goes on. `as_of` moves on only while the brokers say that nothing is left to read.
+"""
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from threading import Event
+
+from producers.experiment_log import ExperimentLog, LogUnavailable, Refused
+from schemas.errors import ContractError
+from schemas.events import ExperimentDefinition, ExperimentId, Micros
+from schemas.experiment_history import broken_rules
+from schemas.experiment_rules import name_of
+from serving_worker.snapshot_file import Contents, decode_body, encode_body, split, write
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.2
+ANSWER_TIMEOUT_S = 2.0
+HEARTBEAT_US = 5_000_000
+"""How often an idle follower asks the brokers whether it is still up to date."""
+RETRY_S = 1.0
+"""Between two tries for the lock, the log, or the disk."""
+
+
+class Intake:
+    """What has been taken in of the topic, and what was refused. Pure."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._taken = {_key(each): each for each in contents.revisions}
+        self._refused: dict[str, Refused] = {}
+        self._standing = frozenset(broken_rules(contents.revisions))
+        """Faults by rules that are newer than what was taken in: no reason to give it up."""
+
+    def contents(self) -> Contents:
+        """Without the refused records that a later revision of their experiment has healed."""
+        return Contents(tuple(self._taken.values()), tuple(each for each in self._refused.values() if not self._healed(each)))
+
+    def take(self, found: Iterable[ExperimentDefinition | Refused]) -> None:
+        """All at once where that is sound, else one by one."""
+        fresh: list[ExperimentDefinition] = []
+        for each in found:
+            if isinstance(each, Refused):
+                self._refused[each.where] = each
+            elif (known := self._taken.get(_key(each))) is None:
+                fresh.append(each)
+            elif known != each:
+                self._refuse(each, "differs from the same revision as it was taken in before")
+        if self._faults(fresh):
+            for each in fresh:
+                self._take_alone(each)
+        else:
+            self._taken.update((_key(each), each) for each in fresh)
+
+    def _take_alone(self, definition: ExperimentDefinition) -> None:
+        if faults := self._faults([definition]):
+            self._refuse(definition, "; ".join(faults))
+        else:
+            self._taken[_key(definition)] = definition
+
+    def _faults(self, fresh: list[ExperimentDefinition]) -> list[str]:
+        if not fresh:
+            return []
+        return [fault for fault in broken_rules([*self._taken.values(), *fresh]) if fault not in self._standing]
+
+    def _refuse(self, definition: ExperimentDefinition, problem: str) -> None:
+        name = name_of(definition)
+        self._refused[name] = Refused(name, name, problem)
+
+    def _healed(self, refused: Refused) -> bool:
+        experiment_id, _, revision = refused.key.rpartition(":")
+        return revision.isdecimal() and any(known == experiment_id and number > int(revision) for known, number in self._taken)
+
+
+class Follower:
+    """One round reads what has come, and writes the snapshot if there is something to say. Belongs to one thread."""
+
+    def __init__(self, log: ExperimentLog, path: Path, now_us: Callable[[], Micros]) -> None:
+        self._log, self._path, self._now_us = log, path, now_us
+        self._intake = Intake(_contents_of(path))
+        self._body = encode_body(self._intake.contents())
+        self._written: bytes | None = None
+        self._as_of = Micros(0)
+
+    def round(self) -> bool:
+        """Whether the snapshot was written. Raises LogUnavailable and OSError."""
+        if found := self._log.poll(POLL_S):
+            self._intake.take(found)
+            self._body = encode_body(self._intake.contents())
+        now = self._now_us()
+        if self._body == self._written and 0 <= now - self._as_of < HEARTBEAT_US:
+            return False
+        if not self._log.caught_up(ANSWER_TIMEOUT_S):
+            return False
+        write(self._path, now, self._body)
+        self._written, self._as_of = self._body, now
+        return True
+
+
+def follow(path: Path, open_log: Callable[[], ExperimentLog], now_us: Callable[[], Micros], stop: Event) -> None:
+    """Until `stop`: wait for the lock, then follow; what goes wrong is said once and tried again."""
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        while not stop.is_set():
+            if _locked(descriptor):
+                _follow_alone(path, open_log, now_us, stop)
+            stop.wait(RETRY_S)
+    finally:
+        os.close(descriptor)
+
+
+def _follow_alone(path: Path, open_log: Callable[[], ExperimentLog], now_us: Callable[[], Micros], stop: Event) -> None:
+    log = open_log()
+    try:
+        follower, trouble = Follower(log, path, now_us), ""
+        while not stop.is_set():
+            trouble = _said(_trouble_of(follower), trouble)
+            if trouble:
+                stop.wait(RETRY_S)
+    except Exception:
+        logger.exception("following the experiments failed; it is begun anew")
+    finally:
+        log.close()
+
+
+def _trouble_of(follower: Follower) -> str:
+    """What a round ran into; empty where all is well."""
+    try:
+        follower.round()
+    except (LogUnavailable, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _said(trouble: str, before: str) -> str:
+    if trouble != before:
+        logger.log(logging.WARNING if trouble else logging.INFO, "following the experiments: %s", trouble or "up to date again")
+    return trouble
+
+
+def _contents_of(path: Path) -> Contents:
+    """What the host has already. A file that is wrong is begun anew: the topic has it all."""
+    try:
+        return decode_body(*split(path.read_bytes()))
+    except FileNotFoundError:
+        return Contents()
+    except ContractError:
+        logger.exception("%s is begun anew", path)
+        return Contents()
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _key(definition: ExperimentDefinition) -> tuple[ExperimentId, int]:
+    return definition.experiment_id, definition.revision

@@ -1,0 +1,74 @@
+"""The host's copy of the experiments: what its follower writes and every worker reads. Pure, but for the file itself.
+
+The first line is a head: the format, when the follower knew itself at the topic's end (`as_of`), and the SHA-256 of the rest. The
+rest is JSON: the revisions, and the records of the topic that are none. An idle follower only moves `as_of` on, so a reader that
+knows the sum need not read the rest again.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from producers.experiment_log import Refused
+from schemas.errors import ContractError
+from schemas.events import ExperimentDefinition, Micros
+from schemas.experiment_files import read_definitions
+from serving_worker.durable_file import replace_file
+
+FORMAT = 1
+
+
+class SnapshotFileError(ContractError):
+    """The file is torn, changed, or of another format."""
+
+
+class Head(msgspec.Struct, frozen=True):
+    format: int
+    as_of: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    revisions: tuple[ExperimentDefinition, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+
+def encode_body(contents: Contents) -> bytes:
+    document = {"experiments": [dataclasses.asdict(each) for each in contents.revisions]}
+    document["refused"] = [dataclasses.asdict(each) for each in contents.refused]
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def write(path: Path, as_of: Micros, body: bytes) -> None:
+    """Raises OSError."""
+    head = msgspec.json.encode(Head(FORMAT, as_of, hashlib.sha256(body).hexdigest()))
+    replace_file(path, head + b"\n" + body)
+
+
+def split(text: bytes) -> tuple[Head, bytes]:
+    """The head and the body, which is not looked at. Raises SnapshotFileError."""
+    first, _, body = text.partition(b"\n")
+    try:
+        head = msgspec.json.decode(first, type=Head)
+    except msgspec.DecodeError as error:
+        raise SnapshotFileError(f"its head is wrong: {error}") from error
+    if head.format != FORMAT:
+        raise SnapshotFileError(f"its format is {head.format}, and {FORMAT} is read here")
+    return head, body
+
+
+def decode_body(head: Head, body: bytes) -> Contents:
+    """Raises ContractError. The rules are the follower's affair: what it has taken in is served, under newer rules too."""
+    if hashlib.sha256(body).hexdigest() != head.sha256:
+        raise SnapshotFileError("its contents are not those that were written")
+    try:
+        document = json.loads(body)
+        refused = tuple(Refused(**each) for each in document["refused"])
+        return Contents(read_definitions(document["experiments"], "snapshot"), refused)
+    except (ValueError, LookupError, TypeError) as error:
+        raise SnapshotFileError(f"it is none of ours: {error}") from error

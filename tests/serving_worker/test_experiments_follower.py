@@ -1,0 +1,295 @@
+"""The host's snapshot: who follows writes it, what is in it never falls back, and what is wrong is refused by name."""
+
+import json
+import multiprocessing
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producers.experiment_log import LogUnavailable, Refused
+from schemas.events import BucketRange, ExperimentDefinition, ExperimentId, ExperimentStatus, Micros, UnitId
+from serving_worker.assignment import Asker, Reason
+from serving_worker.decision import decide
+from serving_worker.experiments import ExperimentFile, Snapshot
+from serving_worker.experiments_follower import HEARTBEAT_US, Follower, Intake, follow
+from serving_worker.experiments_kill_file import kill, lift, read_killed
+from serving_worker.experiments_snapshot import SnapshotReader
+from serving_worker.snapshot_file import Contents, decode_body, encode_body, split, write
+from tests.schemas.experiment_samples import DEFINITION, NOW
+from tests.waiting import eventually
+
+AGE_S = 3_600
+ASKER = Asker("user", UnitId("unit-1"), "home", {})
+STOPPED = replace(DEFINITION, revision=2, status=ExperimentStatus.ENDED, changed_at=Micros(NOW + 1), effective_at=Micros(NOW + 1))
+
+
+class ScriptedLog:
+    """Hands out what it is given; may be away, or have more than it has handed out."""
+
+    def __init__(self, *found: ExperimentDefinition | Refused) -> None:
+        self.waiting = list(found)
+        self.up, self.behind = True, False
+
+    def poll(self, timeout_s: float) -> tuple[ExperimentDefinition | Refused, ...]:
+        assert timeout_s > 0
+        self._refuse()
+        found, self.waiting = tuple(self.waiting), []
+        return found
+
+    def caught_up(self, timeout_s: float) -> bool:
+        assert timeout_s > 0
+        self._refuse()
+        return not self.behind
+
+    def close(self) -> None:
+        """It holds nothing."""
+
+    def _refuse(self) -> None:
+        if not self.up:
+            raise LogUnavailable("away")
+
+
+class Host:
+    """A snapshot's follower and one reader, with a clock of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path, self.kill_file = directory / "experiments.snapshot", directory / "experiments.snapshot.kill"
+        self.log, self.now = ScriptedLog(), NOW
+        self.reader = ExperimentFile(self.path, self.kill_file, SnapshotReader(AGE_S))
+        self.follower = Follower(self.log, self.path, lambda: self.now)
+
+    def reads(self, *found: ExperimentDefinition | Refused) -> bool:
+        self.log.waiting.extend(found)
+        return self.follower.round()
+
+    def reason(self) -> str:
+        self.reader.reload()
+        snapshot = self.reader.snapshot()
+        assert snapshot is not None
+        return decide(snapshot, ASKER, self.now, "popularity").assignments[0].reason
+
+    def contents(self) -> Contents:
+        return decode_body(*split(self.path.read_bytes()))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_what_the_topic_holds_is_what_workers_serve(host: Host) -> None:
+    assert host.reads(DEFINITION)
+    assert host.reason() == Reason.ASSIGNED
+    assert host.reads(STOPPED)
+    assert host.reason() == Reason.NOT_RUNNING
+    assert host.contents().revisions == (DEFINITION, STOPPED)
+
+
+def test_a_worker_starts_from_the_snapshot_alone(host: Host, tmp_path: Path) -> None:
+    host.reads(DEFINITION)
+    again = Host(tmp_path)
+    again.log.up = False
+    assert again.reason() == Reason.ASSIGNED
+    with pytest.raises(LogUnavailable):
+        again.reads()
+    assert again.reason() == Reason.ASSIGNED
+
+
+def test_a_snapshot_that_is_too_old_decides_nothing_until_it_is_renewed(host: Host) -> None:
+    host.reads(DEFINITION)
+    host.now = Micros(NOW + AGE_S * 1_000_000 - 1)
+    assert host.reason() == Reason.ASSIGNED
+    host.now = Micros(host.now + 1)
+    assert host.reason() == Reason.STALE_CONFIG
+    assert host.reads()
+    assert host.reason() == Reason.ASSIGNED
+
+
+def test_an_idle_follower_says_that_it_is_up_to_date_only_if_the_brokers_say_so(host: Host) -> None:
+    host.reads(DEFINITION)
+    assert not host.reads(), "nothing is new, and it was asked a moment ago"
+    host.now = Micros(NOW + HEARTBEAT_US)
+    host.log.behind = True
+    assert not host.reads()
+    host.log.behind, host.log.up = False, False
+    with pytest.raises(LogUnavailable):
+        host.reads()
+    assert split(host.path.read_bytes())[0].as_of == NOW
+    host.log.up = True
+    assert host.reads()
+    assert split(host.path.read_bytes())[0].as_of == NOW + HEARTBEAT_US
+
+
+def test_nothing_is_written_before_the_topics_end_is_reached(host: Host) -> None:
+    host.log.behind = True
+    assert not host.reads(DEFINITION)
+    assert not host.path.exists()
+
+
+def test_a_topic_that_has_lost_its_revisions_takes_none_from_the_snapshot(host: Host, tmp_path: Path) -> None:
+    host.reads(DEFINITION, STOPPED)
+    empty = Host(tmp_path)
+    assert empty.reads()
+    assert empty.reason() == Reason.NOT_RUNNING
+    assert not empty.reads(DEFINITION), "an older one that comes again is no news"
+    assert empty.reason() == Reason.NOT_RUNNING
+
+
+def test_a_bad_definition_is_refused_by_name_and_the_good_ones_go_on(host: Host) -> None:
+    host.reads(DEFINITION)
+    moved = replace(DEFINITION, revision=2, arm_salt="another")
+    other = replace(DEFINITION, experiment_id=ExperimentId("ab-2"), arm_salt="arm-2", status=ExperimentStatus.DRAFT)
+    garbage = Refused("topic[0] at 7", "ab-9:1", "no such schema")
+    host.reads(moved, garbage, other)
+    assert host.reason() == Reason.ASSIGNED
+    assert [each.experiment_id for each in host.contents().revisions] == ["ab-1", "ab-2"]
+    assert "refused ab-1:2: ab-1:2: arm_salt cannot change" in str(host.reader.problem)
+    assert "refused ab-9:1: no such schema" in str(host.reader.problem)
+    host.reads(replace(STOPPED, revision=3), replace(other, experiment_id=ExperimentId("ab-9"), revision=2, arm_salt="arm-9"))
+    assert host.reason() == Reason.NOT_RUNNING
+    assert host.reader.problem is None, "later revisions have healed both"
+
+
+def test_a_revision_stays_as_it_was_first_taken(host: Host) -> None:
+    host.reads(DEFINITION)
+    host.reads(replace(DEFINITION, bucket_ranges=(BucketRange(0, 1),)))
+    assert host.contents().revisions == (DEFINITION,)
+    assert "differs from the same revision" in str(host.contents().refused)
+
+
+def test_faults_by_newer_rules_do_not_undo_what_was_taken_in() -> None:
+    broken = replace(DEFINITION, owner="")
+    intake = Intake(Contents((broken,)))
+    intake.take([replace(STOPPED, owner="")])
+    assert [each.revision for each in intake.contents().revisions] == [1]
+    intake.take([STOPPED])
+    assert [each.revision for each in intake.contents().revisions] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda text: text[:-1], lambda text: text[:9], lambda text: text.replace(b"arm-1", b"arm-2"), lambda _: b""]
+)
+def test_a_spoilt_snapshot_is_refused_and_the_last_good_one_stays(
+    host: Host, tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    host.reads(DEFINITION)
+    assert host.reason() == Reason.ASSIGNED
+    host.path.write_bytes(spoil(host.path.read_bytes()))
+    assert host.reason() == Reason.ASSIGNED
+    fresh = ExperimentFile(host.path, None, SnapshotReader(AGE_S))
+    assert fresh.reload()
+    assert fresh.snapshot() is None
+    assert str(host.path) in str(fresh.problem)
+    assert Host(tmp_path).reads(DEFINITION), "a follower begins anew"
+    assert host.reason() == Reason.ASSIGNED
+    assert host.reader.problem is None
+
+
+def test_an_older_snapshot_never_replaces_a_newer_one(host: Host) -> None:
+    host.reads(DEFINITION)
+    older = host.path.read_bytes()
+    host.now = Micros(NOW + 5)
+    host.reads(STOPPED)
+    assert host.reason() == Reason.NOT_RUNNING
+    host.path.write_bytes(older)
+    assert host.reason() == Reason.NOT_RUNNING
+    assert "older than the one that is served" in str(host.reader.problem)
+
+
+def test_a_heartbeat_does_not_make_the_layers_anew(host: Host) -> None:
+    host.reads(DEFINITION)
+    host.reader.reload()
+    before = snapshot_of(host)
+    host.now = Micros(NOW + HEARTBEAT_US)
+    host.reads()
+    assert not host.reader.reload()
+    after = snapshot_of(host)
+    assert after.layers is before.layers
+    assert after.validity != before.validity
+
+
+def snapshot_of(host: Host) -> Snapshot:
+    snapshot = host.reader.snapshot()
+    assert snapshot is not None
+    return snapshot
+
+
+def test_what_is_killed_here_stays_killed_whatever_comes_and_after_a_cold_start(host: Host, tmp_path: Path) -> None:
+    host.reads(DEFINITION)
+    assert kill(host.kill_file, DEFINITION.experiment_id, "burns")
+    assert not kill(host.kill_file, DEFINITION.experiment_id, "again")
+    assert host.reason() == Reason.KILLED
+    host.now = Micros(NOW + 1)
+    host.reads(replace(DEFINITION, revision=2, owner="else"))
+    assert host.reason() == Reason.KILLED
+    cold = Host(tmp_path)
+    assert cold.reason() == Reason.KILLED
+    assert lift(host.kill_file, DEFINITION.experiment_id)
+    assert host.reason() == Reason.ASSIGNED
+    assert not lift(host.kill_file, DEFINITION.experiment_id)
+
+
+def test_a_kill_counts_while_the_snapshot_is_spoilt(host: Host) -> None:
+    host.reads(DEFINITION)
+    host.reason()
+    host.path.write_bytes(b"")
+    kill(host.kill_file, DEFINITION.experiment_id, "burns")
+    assert host.reason() == Reason.KILLED
+
+
+def test_without_knowing_what_is_killed_nothing_is_served(host: Host) -> None:
+    host.reads(DEFINITION)
+    host.kill_file.write_bytes(b"\xff\xfe")
+    host.reader.reload()
+    assert host.reader.snapshot() is None
+    assert str(host.kill_file) in str(host.reader.problem)
+    host.kill_file.write_text("# nothing\n\n", encoding="utf-8")
+    assert host.reason() == Reason.ASSIGNED
+    host.kill_file.write_bytes(b"\xff\xfe")
+    assert host.reason() == Reason.ASSIGNED, "the last good copy of the kill file counts"
+
+
+def test_two_who_kill_at_once_both_do(tmp_path: Path) -> None:
+    path = tmp_path / "kill"
+    names = [ExperimentId(f"ab-{number}") for number in range(20)]
+    threads = [threading.Thread(target=kill, args=(path, name, "")) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert read_killed(path) == frozenset(names)
+
+
+def _follow(path: str, name: str, stop: Any) -> None:
+    log = ScriptedLog(replace(DEFINITION, experiment_id=ExperimentId(name)))
+    follow(Path(path), lambda: log, lambda: NOW, stop)
+
+
+def test_one_process_of_a_host_writes_and_another_takes_over_when_it_dies(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.snapshot"
+    spawn = multiprocessing.get_context("spawn")
+    stop = spawn.Event()
+
+    def writers() -> set[str]:
+        if not path.exists():
+            return set()
+        return {each["experiment_id"] for each in json.loads(split(path.read_bytes())[1])["experiments"]}
+
+    first = spawn.Process(target=_follow, args=(str(path), "first", stop))
+    second = spawn.Process(target=_follow, args=(str(path), "second", stop))
+    first.start()
+    assert eventually(lambda: writers() == {"first"}, 30)
+    second.start()
+    path.unlink()
+    assert not eventually(path.exists, 1.5), "the first has nothing to say, and the second waits for the lock"
+    write(path, NOW, encode_body(Contents()))
+    first.kill()
+    first.join(30)
+    assert eventually(lambda: writers() == {"second"}, 30)
+    stop.set()
+    second.join(30)
+    assert second.exitcode == 0
