@@ -27,9 +27,13 @@ class Silent:
         return self._idle.close(timeout_s)
 
 
+def silent_emitter() -> Emitter:
+    return cast("Emitter", Silent())
+
+
 if __name__ == "__main__":
     serve(
         {**os.environ, "TAILRACE_HTTP_PORT": "0"},
         lambda url: print(f"serving on {url}", flush=True),
-        lambda _settings: cast("Emitter", Silent()),
+        lambda _settings: silent_emitter(),
     )
