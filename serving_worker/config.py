@@ -11,6 +11,7 @@ from serving_worker.isolation.config import PolicySettings
 from serving_worker.rankers.plugins import GROUP
 
 DEFAULT_PORT = 8080
+SEED = "TAILRACE_SERVING_SEED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class WorkerSettings:
     def from_environment(cls, variables: Mapping[str, str]) -> "WorkerSettings":
         """Raises ConfigurationError that names every wrong variable."""
         read = Environment(variables)
-        seed = read.text("TAILRACE_SERVING_SEED", "")
+        seed = read.text(SEED, "")
         settings = cls(
             catalogue_file=Path(read.text("TAILRACE_CATALOGUE_FILE")),
             experiments_file=read.file("TAILRACE_EXPERIMENTS_FILE"),
@@ -66,7 +67,7 @@ class WorkerSettings:
             default_policy=read.text("TAILRACE_DEFAULT_POLICY", "popularity"),
             policies=PolicySettings.read(read, entry_points(group=GROUP)),
             context_keys=frozenset(key.strip() for key in read.text("TAILRACE_CONTEXT_KEYS", "").split(",") if key.strip()),
-            seed=read.integer("TAILRACE_SERVING_SEED", 0, minimum=0, maximum=2**63 - 1) if seed else None,
+            seed=read.integer(SEED, 0, minimum=0, maximum=2**63 - 1) if seed else None,
             k_max=read.integer("TAILRACE_K_MAX", 100, minimum=1, maximum=10_000),
             body_bytes_max=read.integer("TAILRACE_HTTP_BODY_BYTES_MAX", 262_144, minimum=256, maximum=64_000_000),
             body_timeout_s=read.integer("TAILRACE_HTTP_BODY_TIMEOUT_MS", 10_000, minimum=10, maximum=600_000) / 1_000,

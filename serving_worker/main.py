@@ -23,7 +23,7 @@ from producers.experiment_log import ExperimentLog
 from producers.main import emitter_for, experiment_log_for, new_id, now_us
 from producers.metrics import EmitterMetrics
 from serving_worker.answering import Answering, Outlets, Stock, stock_of
-from serving_worker.config import WorkerSettings
+from serving_worker.config import SEED, WorkerSettings
 from serving_worker.experiments import ExperimentFile
 from serving_worker.experiments_feed import experiments_of, following
 from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
@@ -89,10 +89,12 @@ def serve(variables: Mapping[str, str], announce: Callable[[str], None], new_emi
     _stock(settings)
     refuse_broken(settings.policies.rankers, os.environ)
     load_keys(settings.api_keys_file)
+    # all processes draw alike: a call that is sent again has the same answer, whichever of them it reaches
+    seeded = {SEED: str(secrets.randbits(63)), **{name: value for name, value in variables.items() if value}}
     with closing(listen(settings.host, settings.port)) as listener, TemporaryDirectory(prefix="tailrace-serve-") as directory:
         fleet = Path(directory) if settings.workers > 1 else None
         announce(url_of(listener))
-        run(partial(_app_of_process, dict(variables), new_emitter, fleet), listener, settings.workers, settings.shutdown_s)
+        run(partial(_app_of_process, seeded, new_emitter, fleet), listener, settings.workers, settings.shutdown_s)
 
 
 def log_to_stderr() -> None:

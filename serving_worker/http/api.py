@@ -22,7 +22,7 @@ from serving_worker.assignment import Asker
 from serving_worker.errors import ApiError, Shed
 from serving_worker.http.access_log import Call, tell
 from serving_worker.http.interactions import event_of, id_of_call, unit_of
-from serving_worker.http.keys import ApiKey, Keys, refuse_surface
+from serving_worker.http.keys import ApiKey, Keys, refuse_forcing, refuse_surface
 from serving_worker.http.messages import (
     ErrorBody,
     ErrorResponse,
@@ -90,6 +90,7 @@ class Api:
         key = self._key(request, call)
         message = parse_recommendation(await self._body(request, call))
         self._refuse_surface(message.surface, key)
+        refuse_forcing(key, message.forced_arms)
         if not 1 <= message.k <= self._limits.k_max:
             raise ApiError(422, "k_out_of_range", f"k is {message.k}; it should be 1 to {self._limits.k_max}", "k")
         served = await self._recommender.recommend(self._ask(message, message.idempotency_key or _key_of(request)))
@@ -143,7 +144,7 @@ class Api:
 
     def _ask(self, message: RecommendationRequest, key: str | None) -> Ask:
         request_id = self._edge.new_id() if key is None else id_of_call("recommendation", message.unit_type, message.unit_id, key)
-        asker = Asker(message.unit_type, unit_of(message.unit_id), message.surface, message.context)
+        asker = Asker(message.unit_type, unit_of(message.unit_id), message.surface, message.context, message.forced_arms)
         return Ask(RequestId(request_id), asker, message.k, message.traffic, message.session_id)
 
     def _refuse_surface(self, surface: str, key: ApiKey) -> None:

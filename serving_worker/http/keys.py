@@ -8,13 +8,14 @@ and nobody may force an arm. `printf %s KEY | sha256sum` makes a digest.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
 from schemas.errors import ConfigurationError
+from schemas.events import ExperimentId
 from serving_worker.errors import ApiError
 
 BEARER = "bearer "
@@ -62,6 +63,12 @@ def refuse_surface(key: ApiKey, surface: str) -> None:
     """Raises ApiError where `key` may not ask for `surface`."""
     if key.surfaces is not None and surface not in key.surfaces:
         raise ApiError(403, "surface_forbidden", f"the key {key.name!r} may not ask for the surface {surface!r}", "surface")
+
+
+def refuse_forcing(key: ApiKey, forced: Mapping[ExperimentId, str]) -> None:
+    """Raises ApiError where `key` may not force arms, and some are."""
+    if forced and not key.qa:
+        raise ApiError(403, "forcing_forbidden", f"the key {key.name!r} may not force arms", "forced_arms")
 
 
 def load_keys(path: Path | None) -> Keys:

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from schemas.events import Traffic
+from schemas.events import ExperimentId, Traffic
 from serving_worker.errors import ApiError
 
 T = TypeVar("T")
@@ -27,7 +27,10 @@ _PATH = re.compile(r"(?P<fault>.*?)(?: - at `(?:key in )?\$\.?(?P<path>.*)`)?$",
 
 
 class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`unit_id` is the pseudonym of what is randomised. With an `idempotency_key`, a call sent again is the same answer."""
+    """`unit_id` is the pseudonym of what is randomised. With an `idempotency_key`, a call sent again is the same answer.
+
+    `forced_arms` names arms by experiment, for quality assurance; it takes a key with `qa`, and no verdict counts the answer.
+    """
 
     unit_id: _Unit
     surface: _Id
@@ -36,6 +39,7 @@ class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
     unit_type: _Id = "user"
     session_id: _Id | None = None
     traffic: Traffic = Traffic.LIVE
+    forced_arms: dict[ExperimentId, str] = {}
     idempotency_key: _Id | None = None
 
 

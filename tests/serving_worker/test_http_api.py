@@ -23,6 +23,7 @@ from schemas.events import Interaction, RecommendationServed
 from serving_worker.config import WorkerSettings
 from serving_worker.main import build_app
 from tests.producers.event_samples import KnownSchemaIds
+from tests.schemas.experiment_samples import DOCUMENT
 from tests.waiting import eventually
 
 CATALOGUE = {"surfaces": {"home": {"candidate_set_id": "spring", "items": [{"item_id": item, "score": 1.0} for item in "abcd"]}}}
@@ -282,6 +283,7 @@ def test_metrics_tell_of_requests_answers_and_events(start_worker: StartWorker) 
 KEYS = {
     "keys": [
         {"name": "shop", "sha256": hashlib.sha256(b"open sesame").hexdigest(), "surfaces": ["home"]},
+        {"name": "quality", "sha256": hashlib.sha256(b"qa").hexdigest(), "qa": True},
         {"name": "elsewhere", "sha256": hashlib.sha256(b"other").hexdigest(), "surfaces": ["attic"]},
     ]
 }
@@ -325,3 +327,22 @@ def test_the_document_describes_the_interface(start_worker: StartWorker) -> None
     document = start_worker(k_max=7).client.get("/openapi.json").json()
     assert {"/v1/recommendations", "/v1/interactions", "/healthz", "/readyz"} == set(document["paths"])
     assert document["components"]["schemas"]["RecommendationRequest"]["properties"]["k"]["maximum"] == 7
+
+
+def test_only_a_key_for_quality_assurance_forces_arms_and_the_answers_say_so(start_worker: StartWorker, tmp_path: Path) -> None:
+    keys, experiments = tmp_path / "keys.json", tmp_path / "experiments.json"
+    keys.write_text(json.dumps(KEYS), encoding="utf-8")
+    experiments.write_text(json.dumps([DOCUMENT]), encoding="utf-8")
+    worker = start_worker(api_keys_file=keys, experiments_file=experiments)
+    asks = [{**ASK, "forced_arms": {"ab-1": arm}} for arm in ("treatment", "control", "treatment")]
+    refused = worker.post("recommendations", asks[0], authorization="Bearer open sesame")
+    assert refusal(refused) == (403, "forcing_forbidden", "forced_arms")
+    assert all(worker.post("recommendations", ask, authorization="Bearer qa").status_code == 200 for ask in asks)
+    served = worker.recommendations()
+    assert [event.assignments[0].arm for event in served] == ["treatment", "control", "treatment"]
+    assert {(event.traffic, event.assignments[0].reason) for event in served} == {("forced", "forced")}
+
+
+def test_without_keys_nobody_forces_arms(start_worker: StartWorker) -> None:
+    answer = start_worker().post("recommendations", {**ASK, "forced_arms": {"ab-1": "treatment"}})
+    assert refusal(answer) == (403, "forcing_forbidden", "forced_arms")
