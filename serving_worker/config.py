@@ -15,21 +15,46 @@ SEED = "TAILRACE_SERVING_SEED"
 
 
 @dataclass(frozen=True, slots=True)
+class ExperimentSettings:
+    """Experiments come from a file that somebody keeps, or from the topic by way of the host's snapshot, which decides nothing
+    any more when it is `age_s_max` old. Neither stands for none. The files are looked at every `reload_s`.
+    """
+
+    file: Path | None = None
+    snapshot: Path | None = None
+    kill_file: Path | None = None
+    age_s_max: int = SNAPSHOT_AGE_S_MAX
+    reload_s: float = 0.5
+
+    @classmethod
+    def read(cls, read: Environment) -> "ExperimentSettings":
+        settings = cls(
+            file=read.file("TAILRACE_EXPERIMENTS_FILE"),
+            snapshot=read.file("TAILRACE_EXPERIMENTS_SNAPSHOT"),
+            kill_file=read.file("TAILRACE_EXPERIMENTS_KILL_FILE"),
+            age_s_max=read.integer("TAILRACE_EXPERIMENTS_AGE_S_MAX", SNAPSHOT_AGE_S_MAX, minimum=1, maximum=SNAPSHOT_AGE_S_MAX),
+            reload_s=read.integer("TAILRACE_EXPERIMENTS_RELOAD_MS", 500, minimum=10, maximum=3_600_000) / 1_000,
+        )
+        if settings.file and settings.snapshot:
+            read.problem("TAILRACE_EXPERIMENTS_FILE and TAILRACE_EXPERIMENTS_SNAPSHOT are both set: experiments have one source")
+        return settings
+
+    def killing(self) -> Path | None:
+        """What stops experiments on this host: beside their source unless it is named."""
+        source = self.snapshot or self.file
+        return self.kill_file or (source and source.with_name(f"{source.name}.kill"))
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """`seed` None stands for one of the process's own choice. A request's context is logged under `context_keys` only.
 
     At SIGTERM a worker is unready and answers for `drain_s` more; `shutdown_s` is for the requests that are then under way, and
     again for the events.
-
-    Experiments come from a file that somebody keeps (`experiments_file`), or from the topic by way of the host's snapshot
-    (`experiments_snapshot`), which decides nothing any more when it is `experiments_age_s_max` old. Neither stands for none.
     """
 
     catalogue_file: Path
-    experiments_file: Path | None = None
-    experiments_snapshot: Path | None = None
-    experiments_kill_file: Path | None = None
-    experiments_age_s_max: int = SNAPSHOT_AGE_S_MAX
+    experiments: ExperimentSettings = ExperimentSettings()
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     workers: int = 1
@@ -42,7 +67,6 @@ class WorkerSettings:
     k_max: int = 100
     body_bytes_max: int = 262_144
     body_timeout_s: float = 10.0
-    experiments_reload_s: float = 0.5
     drain_s: float = 0.0
     shutdown_s: float = 10.0
 
@@ -53,12 +77,7 @@ class WorkerSettings:
         seed = read.text(SEED, "")
         settings = cls(
             catalogue_file=Path(read.text("TAILRACE_CATALOGUE_FILE")),
-            experiments_file=read.file("TAILRACE_EXPERIMENTS_FILE"),
-            experiments_snapshot=read.file("TAILRACE_EXPERIMENTS_SNAPSHOT"),
-            experiments_kill_file=read.file("TAILRACE_EXPERIMENTS_KILL_FILE"),
-            experiments_age_s_max=read.integer(
-                "TAILRACE_EXPERIMENTS_AGE_S_MAX", SNAPSHOT_AGE_S_MAX, minimum=1, maximum=SNAPSHOT_AGE_S_MAX
-            ),
+            experiments=ExperimentSettings.read(read),
             host=read.text("TAILRACE_HTTP_HOST", "127.0.0.1"),
             workers=read.integer("TAILRACE_HTTP_WORKERS", 1, minimum=1, maximum=256),
             api_keys_file=read.file("TAILRACE_API_KEYS_FILE"),
@@ -71,16 +90,8 @@ class WorkerSettings:
             k_max=read.integer("TAILRACE_K_MAX", 100, minimum=1, maximum=10_000),
             body_bytes_max=read.integer("TAILRACE_HTTP_BODY_BYTES_MAX", 262_144, minimum=256, maximum=64_000_000),
             body_timeout_s=read.integer("TAILRACE_HTTP_BODY_TIMEOUT_MS", 10_000, minimum=10, maximum=600_000) / 1_000,
-            experiments_reload_s=read.integer("TAILRACE_EXPERIMENTS_RELOAD_MS", 500, minimum=10, maximum=3_600_000) / 1_000,
             drain_s=read.integer("TAILRACE_DRAIN_MS", 0, minimum=0, maximum=600_000) / 1_000,
             shutdown_s=read.integer("TAILRACE_SHUTDOWN_MS", 10_000, minimum=0, maximum=600_000) / 1_000,
         )
-        if settings.experiments_file and settings.experiments_snapshot:
-            read.problem("TAILRACE_EXPERIMENTS_FILE and TAILRACE_EXPERIMENTS_SNAPSHOT are both set: experiments have one source")
         read.refuse_problems()
         return settings
-
-    def kill_file(self) -> Path | None:
-        """What stops experiments on this host: beside their source unless it is named."""
-        source = self.experiments_snapshot or self.experiments_file
-        return self.experiments_kill_file or (source and source.with_name(f"{source.name}.kill"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from producers.experiment_log import ExperimentLog
 from schemas.events import Micros
-from serving_worker.config import WorkerSettings
+from serving_worker.config import ExperimentSettings
 from serving_worker.experiments import ExperimentFile
 from serving_worker.experiments_follower import follow
 from serving_worker.experiments_snapshot import SnapshotReader
@@ -16,10 +16,10 @@ STOP_TIMEOUT_S = 10.0
 """For the follower to end: a poll, a question to the brokers, and the disk."""
 
 
-def experiments_of(settings: WorkerSettings) -> ExperimentFile:
-    if settings.experiments_snapshot is None:
-        return ExperimentFile(settings.experiments_file, settings.kill_file())
-    return ExperimentFile(settings.experiments_snapshot, settings.kill_file(), SnapshotReader(settings.experiments_age_s_max))
+def experiments_of(settings: ExperimentSettings) -> ExperimentFile:
+    if settings.snapshot is None:
+        return ExperimentFile(settings.file, settings.killing())
+    return ExperimentFile(settings.snapshot, settings.killing(), SnapshotReader(settings.age_s_max))
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def build_app(
     fleet, going_down = Fleet(registry, fleet_directory), Event()
     metrics = WorkerMetrics(registry)
     EmitterMetrics(registry, emitter.status)
-    experiments = experiments_of(settings)
+    experiments = experiments_of(settings.experiments)
     _reload(experiments, metrics)
     stock = _stock(settings)
     answering = _answering(settings, stock, experiments, emitter, metrics)
@@ -63,8 +63,8 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_watch(experiments, metrics, settings.experiments_reload_s))
-        followed = following(settings.experiments_snapshot, open_log, now_us)
+        watching = asyncio.create_task(_watch(experiments, metrics, settings.experiments.reload_s))
+        followed = following(settings.experiments.snapshot, open_log, now_us)
         with unblocking_log(), followed, draining(settings.drain_s, going_down.set):
             async with fleet.telling(), answering.at_work():
                 yield

@@ -9,7 +9,7 @@ import pytest
 from deploy.demo import demo_ranking
 from deploy.demo.simulation import Visits
 from schemas.events import Micros
-from schemas.experiment_rules import broken_rules
+from schemas.experiment_history import broken_rules
 from serving_worker.catalogue import Candidates, load_catalogue
 from serving_worker.rankers.plackett_luce import PlackettLuce
 from serving_worker.rankers.popularity import Popularity

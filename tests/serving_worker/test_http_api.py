@@ -20,7 +20,7 @@ from producers.transport import OutboundRecord
 from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract
 from schemas.events import Interaction, RecommendationServed
-from serving_worker.config import WorkerSettings
+from serving_worker.config import ExperimentSettings, WorkerSettings
 from serving_worker.main import build_app
 from tests.producers.event_samples import KnownSchemaIds
 from tests.schemas.experiment_samples import DOCUMENT
@@ -259,7 +259,7 @@ def test_a_worker_whose_emitter_is_gone_still_answers_and_is_not_ready(start_wor
 def test_a_worker_without_a_good_file_of_experiments_answers_and_is_not_ready(start_worker: StartWorker, tmp_path: Path) -> None:
     experiments = tmp_path / "experiments.json"
     experiments.write_text("[", encoding="utf-8")
-    worker = start_worker(experiments_file=experiments, experiments_reload_s=0.01)
+    worker = start_worker(experiments=ExperimentSettings(experiments, reload_s=0.01))
     assert worker.post("recommendations", ASK).status_code == 200
     assert list(worker.client.get("/readyz").json()["unready"]) == ["experiments"]
     experiments.write_text("[]", encoding="utf-8")
@@ -333,7 +333,7 @@ def test_only_a_key_for_quality_assurance_forces_arms_and_the_answers_say_so(sta
     keys, experiments = tmp_path / "keys.json", tmp_path / "experiments.json"
     keys.write_text(json.dumps(KEYS), encoding="utf-8")
     experiments.write_text(json.dumps([DOCUMENT]), encoding="utf-8")
-    worker = start_worker(api_keys_file=keys, experiments_file=experiments)
+    worker = start_worker(api_keys_file=keys, experiments=ExperimentSettings(experiments))
     asks = [{**ASK, "forced_arms": {"ab-1": arm}} for arm in ("treatment", "control", "treatment")]
     refused = worker.post("recommendations", asks[0], authorization="Bearer open sesame")
     assert refusal(refused) == (403, "forcing_forbidden", "forced_arms")

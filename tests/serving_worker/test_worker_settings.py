@@ -19,14 +19,14 @@ def test_settings_come_from_the_environment() -> None:
             "TAILRACE_K_MAX": "5",
         }
     )
-    assert (settings.catalogue_file, settings.experiments_file) == (Path("catalogue.json"), Path("experiments.json"))
+    assert (settings.catalogue_file, settings.experiments.file) == (Path("catalogue.json"), Path("experiments.json"))
     assert (settings.port, settings.seed, settings.k_max) == (0, 0, 5)
     assert settings.context_keys == frozenset({"country", "device"})
 
 
 def test_without_a_seed_the_worker_chooses_one_and_without_experiments_there_are_none() -> None:
     settings = WorkerSettings.from_environment({"TAILRACE_CATALOGUE_FILE": "catalogue.json"})
-    assert (settings.seed, settings.experiments_file) == (None, None)
+    assert (settings.seed, settings.experiments.file) == (None, None)
 
 
 def test_every_wrong_setting_is_named_at_once() -> None:
