@@ -133,7 +133,7 @@ class Courier:
         return dispatch.hear() + dispatch.settle(0.0) + self._take(dispatch) + dispatch.place_waiting()
 
     def _take(self, dispatch: Dispatch) -> int:
-        if dispatch.waiting >= BATCH_EVENTS_MAX or not (self.disk or self._encoder.ready()):
+        if dispatch.waiting >= BATCH_EVENTS_MAX or not (self._encoder.ready() or dispatch.writes_now()):
             return 0
         batch = self._outbox.take(BATCH_EVENTS_MAX)
         for numbered in batch:
@@ -168,7 +168,7 @@ class Courier:
 
     def _finish(self, dispatch: Dispatch) -> None:
         """Send, else put on disk, else lose; then the checkpoints say so, sent or on disk."""
-        self._move_until(self._events_deadline, dispatch, lambda: len(self._outbox) + dispatch.in_hand)
+        self._move_until(self._events_deadline, dispatch, lambda: len(self._outbox) + dispatch.in_hand + dispatch.postponed)
         if not dispatch.diverted:
             self._move_until(self._events_deadline, dispatch, dispatch.in_flight)
         if not dispatch.disk_works():
@@ -194,7 +194,7 @@ class Courier:
     def _move_until(self, deadline: float, dispatch: Dispatch, left: Callable[[], int]) -> None:
         """Until nothing is left, or it is too late."""
         while left() and (left_s := deadline - time.monotonic()) > 0:
-            if not self._move(dispatch):
+            if not self._move(dispatch) + (dispatch.drain() if dispatch.postponed else 0):
                 dispatch.settle(min(left_s, IDLE_WAIT_S))
 
     def _report_losses(self) -> None:

@@ -78,7 +78,7 @@ class Dispatch:
 
     @property
     def diverted(self) -> bool:
-        return self._spool is not None and (self._diversion.diverted or not self._encoder.ready())
+        return self._spool is not None and (self._diversion.diverted or self._encoder.stuck())
 
     @property
     def waiting(self) -> int:
@@ -88,6 +88,11 @@ class Dispatch:
     def in_hand(self) -> int:
         """In memory only, and not with the transport."""
         return len(self._waiting) + len(self._writing)
+
+    @property
+    def postponed(self) -> int:
+        """On disk and in hand, and could be sent now."""
+        return 0 if self.diverted else len(self._again)
 
     def add(self, parcel: Parcel) -> None:
         self._waiting.append(parcel)
@@ -148,6 +153,10 @@ class Dispatch:
 
     def in_flight(self) -> int:
         return self._transport.in_flight()
+
+    def writes_now(self) -> bool:
+        """Whether what is added goes to disk whatever the registry says."""
+        return self.diverted or (self._write_ahead and self.disk_works())
 
     def disk_works(self) -> bool:
         return self._spool is not None and self._spool.available()
@@ -285,9 +294,10 @@ class Dispatch:
             return self._again.popleft()
         assert self._spool is not None, "there is something to drain only with a spool"
         while (found := self._spool.take()) is not None:
-            account = self._accounts.get(found.record.topic) if found.own else None
-            parcel = Parcel(found.record, account, found.place, drained=True)
-            if self._encoder.knows(found.record):
+            record, place = found
+            account = self._accounts.get(record.topic) if place[0].own else None
+            parcel = Parcel(record, account, place, drained=True)
+            if self._encoder.knows(record):
                 return parcel
             self._lose(parcel, "unknown_contract")
         return None

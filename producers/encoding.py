@@ -30,14 +30,18 @@ class Encoder:
         self._newest = {topic.name: _newest(topic) for topic in TOPICS}
         self._names = {topic.name: topic_name(prefix, topic) for topic in TOPICS}
         self._ready = False
-        self._headers: dict[tuple[str, int], bytes] = {}
+        self._frames: dict[tuple[str, int], tuple[str, bytes]] = {}
 
     def ready(self) -> bool:
         """Whether what is emitted now can be framed."""
         if not self._ready:
-            headers = [self._header(name, version) for name, version in self._newest.items()]  # asks for all of them
-            self._ready = None not in headers
+            frames = [self._frame(name, version) for name, version in self._newest.items()]  # asks for all of them
+            self._ready = None not in frames
         return self._ready
+
+    def stuck(self) -> bool:
+        """Whether it cannot be, and the registry has been asked in vain."""
+        return self._ids.failures > 0 and not self.ready()
 
     def knows(self, record: SpoolRecord) -> bool:
         """Whether this release has the topic and its contract."""
@@ -57,16 +61,18 @@ class Encoder:
     def outbound(self, parcel: Parcel) -> OutboundRecord | None:
         """None while the id of its schema is not known."""
         topic, version, key, datum = parcel.record
-        header = self._header(topic, version)
-        if header is None:
+        frame = self._frame(topic, version)
+        if frame is None:
             return None
-        return OutboundRecord(self._names[topic], key, header + datum, SPOOLED if parcel.drained else (), parcel)
+        name, header = frame
+        return OutboundRecord(name, key, header + datum, SPOOLED if parcel.drained else (), parcel)
 
-    def _header(self, topic: str, version: int) -> bytes | None:
-        header = self._headers.get((topic, version))
-        if header is None and (schema_id := self._ids.get(self._topics[topic], version)) is not None:
-            header = self._headers[topic, version] = wire.header(schema_id)
-        return header
+    def _frame(self, topic: str, version: int) -> tuple[str, bytes] | None:
+        """The topic's full name, and what goes before each datum."""
+        frame = self._frames.get((topic, version))
+        if frame is None and (schema_id := self._ids.get(self._topics[topic], version)) is not None:
+            frame = self._frames[topic, version] = self._names[topic], wire.header(schema_id)
+        return frame
 
 
 def _newest(topic: Topic) -> int:

@@ -1,13 +1,17 @@
 """Records to bytes of a segment, and a segment's bytes to records again, whatever has happened to them. Pure.
 
-A frame is a marker, the length of the body, a CRC-32 and the body. The CRC also covers the segment's random id and the frame's
-place in the file, so bytes that stand anywhere else, inside another record too, never pass for a record. A segment has no header
-that damage could hit: what is needed to read it stands in its name. After damage the scan goes on at the next marker whose frame
-is whole.
+A frame is a marker, a CRC-32, its own place in the file, the length of its body, and the body. The CRC covers all that follows
+it, and begins with the segment's random id; so bytes that stand anywhere else, inside another record too, never pass for one. A
+segment has no header that damage could hit: what is needed to read it stands in its name. After damage the scan goes on at the
+next marker whose frame is whole.
+
+A body is the contract's version, the lengths of topic and key, then topic, key and datum, without the wire's header: schema ids
+are looked up when a record is sent, so that it can be written while the registry is away.
 """
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -15,9 +19,12 @@ MARKER = b"\xf5TR\x9e"
 BODY_BYTES_MAX = 4 << 20
 """More than a broker takes by default (1 MB)."""
 
-_HEAD = struct.Struct(">4sII")
-_COVERED = struct.Struct(">QI")
-_BODY = struct.Struct(">HBI")
+_HEAD = struct.Struct(">4sIQIHBI")
+"""Marker, CRC, place, length of what follows it; version, bytes of the topic, bytes of the key."""
+
+_COVERED = struct.Struct(">QIHBI")
+_BEFORE_CRC = 8
+_BEFORE_BODY = 20
 _CURSOR = struct.Struct(">QI")
 HEAD_BYTES = _HEAD.size
 CURSOR_BYTES = _CURSOR.size
@@ -32,12 +39,8 @@ class SpoolRecord(NamedTuple):
     datum: bytes
 
 
-class Piece(NamedTuple):
-    """Bytes `start` to `end` of a segment: a record's body, or None where they are damaged."""
-
-    start: int
-    end: int
-    body: bytes | None
+Piece = tuple[int, int, SpoolRecord | None]
+"""From where to where in a segment, and the record that stands there; None where the bytes are damaged."""
 
 
 def seed_of(segment_id: bytes) -> int:
@@ -45,44 +48,30 @@ def seed_of(segment_id: bytes) -> int:
     return crc32(segment_id)
 
 
-def body_of(record: SpoolRecord) -> bytes:
-    topic = record.topic.encode()
-    return b"".join((_BODY.pack(record.version, len(topic), len(record.key)), topic, record.key, record.datum))
-
-
-def record_of(body: bytes) -> SpoolRecord | None:
-    """None where the body, whole as it is, is not one that this release writes."""
-    if len(body) < _BODY.size:
-        return None
-    version, topic_bytes, key_bytes = _BODY.unpack_from(body)
-    key_at = _BODY.size + topic_bytes
-    datum_at = key_at + key_bytes
-    if datum_at > len(body):
-        return None
-    return SpoolRecord(body[_BODY.size : key_at].decode(errors="replace"), version, body[key_at:datum_at], body[datum_at:])
-
-
-def frame(body: bytes, seed: int, start: int) -> bytes:
-    """The frame of `body` at the place `start` of its segment."""
-    return _HEAD.pack(MARKER, len(body), _sum(body, seed, start)) + body
+def frame(record: SpoolRecord, seed: int, start: int) -> bytes:
+    """The frame of `record` at the place `start` of its segment."""
+    name, version, key, datum = record
+    topic = name.encode()
+    length = HEAD_BYTES - _BEFORE_BODY + len(topic) + len(key) + len(datum)
+    covered = b"".join((_COVERED.pack(start, length, version, len(topic), len(key)), topic, key, datum))
+    return b"".join((MARKER, crc32(covered, seed).to_bytes(4, "big"), covered))
 
 
 def scan(data: bytes, seed: int, base: int = 0) -> Iterator[Piece]:
     """What stands in `data`, the bytes of a segment from `base` to its end. The pieces cover it without a gap."""
-    at = 0
+    at, view = 0, memoryview(data)
     while at < len(data):
-        end = _whole(data, seed, base, at)
-        if end is not None:
-            yield Piece(base + at, base + end, data[at + HEAD_BYTES : end])
-        else:
-            end = _next_whole(data, seed, base, at + 1)
-            yield Piece(base + at, base + end, None)
-        at = end
+        piece = _whole(data, view, seed, base, at)
+        if piece is None:
+            end = _next_whole(data, view, seed, base, at + 1)
+            piece = (base + at, base + end, None)
+        yield piece
+        at = piece[1] - base
 
 
 def cursor(seed: int, acknowledged: int) -> bytes:
     """The content of a cursor's file: all below `acknowledged` is settled."""
-    return _CURSOR.pack(acknowledged, _sum(b"cursor", seed, acknowledged))
+    return _CURSOR.pack(acknowledged, _sum(acknowledged, seed))
 
 
 def acknowledged_of(data: bytes, seed: int) -> int:
@@ -90,29 +79,39 @@ def acknowledged_of(data: bytes, seed: int) -> int:
     if len(data) != CURSOR_BYTES:
         return 0
     acknowledged, found = _CURSOR.unpack(data)
-    return int(acknowledged) if found == _sum(b"cursor", seed, acknowledged) else 0
+    return int(acknowledged) if found == _sum(acknowledged, seed) else 0
 
 
-def _sum(body: bytes | memoryview, seed: int, start: int) -> int:
-    return crc32(body, crc32(_COVERED.pack(start, len(body)), seed))
+def _sum(acknowledged: int, seed: int) -> int:
+    return crc32(b"cursor%d" % acknowledged, seed)
 
 
-def _whole(data: bytes, seed: int, base: int, at: int) -> int | None:
-    """Where the frame at `at` ends, None where there is no whole one."""
+def _whole(data: bytes, view: memoryview, seed: int, base: int, at: int) -> Piece | None:
+    """The record at `at`, None where there is no whole one."""
     if len(data) - at < HEAD_BYTES:
         return None
-    marker, length, found = _HEAD.unpack_from(data, at)
-    end = at + HEAD_BYTES + length
-    if marker != MARKER or length > BODY_BYTES_MAX or end > len(data):
+    marker, found, start, length, version, topic_bytes, key_bytes = _HEAD.unpack_from(data, at)
+    end = at + _BEFORE_BODY + length
+    key_at = at + HEAD_BYTES + topic_bytes
+    datum_at = key_at + key_bytes
+    if marker != MARKER or start != base + at or not datum_at <= end <= len(data):
         return None
-    body = memoryview(data)[at + HEAD_BYTES : end]
-    return end if _sum(body, seed, base + at) == found else None
+    if crc32(view[at + _BEFORE_CRC : end], seed) != found:
+        return None
+    record = SpoolRecord(_text(data[at + HEAD_BYTES : key_at]), version, data[key_at:datum_at], data[datum_at:end])
+    return start, base + end, record
 
 
-def _next_whole(data: bytes, seed: int, base: int, at: int) -> int:
+def _next_whole(data: bytes, view: memoryview, seed: int, base: int, at: int) -> int:
     """The first place from `at` on where a whole frame stands; the end of `data` where none does."""
     while (at := data.find(MARKER, at)) != -1:
-        if _whole(data, seed, base, at) is not None:
+        if _whole(data, view, seed, base, at) is not None:
             return at
         at += 1
     return len(data)
+
+
+@lru_cache(maxsize=64)
+def _text(topic: bytes) -> str:
+    """There are few topics, and many records."""
+    return topic.decode(errors="replace")

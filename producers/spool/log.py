@@ -15,7 +15,7 @@ from producers.config import SpoolLimits
 from producers.errors import Loss
 from producers.spool.directory import Claim, SpoolRoot
 from producers.spool.disk import Disk
-from producers.spool.frames import SpoolRecord, record_of
+from producers.spool.frames import SpoolRecord
 from producers.spool.segments import CURSOR_SUFFIX, SUFFIX, Place, Segment
 from schemas.events import Micros
 
@@ -40,12 +40,8 @@ class Lost(NamedTuple):
     events: int
 
 
-class Spooled(NamedTuple):
-    """A record read back. `own` is False where another emitter has left it."""
-
-    record: SpoolRecord
-    place: Place
-    own: bool
+Spooled = tuple[SpoolRecord, Place]
+"""A record read back, and where it stands."""
 
 
 @dataclass(slots=True)
@@ -122,8 +118,8 @@ class SpoolLog:
         return found
 
     def settle(self, places: Sequence[Place]) -> None:
-        for place in places:
-            place.segment.settle(place.start)
+        for segment, start in places:
+            segment.settle(start)
 
     def tend(self) -> None:
         """What has to be done now and then."""
@@ -186,7 +182,7 @@ class SpoolLog:
         if segment.own:
             self._tell_unread(segment, reason)
         else:
-            self.counters.adopted_lost[reason] += sum(piece.body is not None for piece in segment.pieces())
+            self.counters.adopted_lost[reason] += sum(record is not None for _, _, record in segment.pieces())
         self._remove(segment)
 
     def _tell_unread(self, segment: Segment, reason: str) -> None:
@@ -194,16 +190,15 @@ class SpoolLog:
         segment.unread.clear()
 
     def _readable(self, segment: Segment) -> Iterator[Spooled]:
-        for piece in segment.pieces():
-            record = None if piece.body is None else record_of(piece.body)
+        for start, end, record in segment.pieces():
             if record is None:
-                self._note_damage(segment, piece.start, piece.end)
+                self._note_damage(segment, start, end)
                 continue
             if segment.own:
                 segment.unread[record.topic] -= 1
             else:
                 self.counters.adopted += 1
-            yield Spooled(record, Place(segment, piece.start), segment.own)
+            yield record, (segment, start)
         if segment.own and segment.sealed:
             self._tell_unread(segment, Loss.SPOOL_CORRUPT)
 

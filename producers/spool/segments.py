@@ -8,21 +8,13 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from producers.spool.disk import Disk
-from producers.spool.frames import CURSOR_BYTES, Piece, SpoolRecord, acknowledged_of, body_of, cursor, frame, scan, seed_of
+from producers.spool.frames import CURSOR_BYTES, Piece, SpoolRecord, acknowledged_of, cursor, frame, scan, seed_of
 from schemas.events import Micros
 
 SUFFIX, CURSOR_SUFFIX = ".spool", ".cursor"
 CLOSED = -1
-
-
-class Place(NamedTuple):
-    """Where a record stands."""
-
-    segment: "Segment"
-    start: int
 
 
 class Segment:
@@ -85,18 +77,19 @@ class Segment:
     def descriptor(self) -> int:
         return self._descriptor
 
-    def append(self, records: Sequence[SpoolRecord], now: Micros) -> list[Place]:
+    def append(self, records: Sequence[SpoolRecord], now: Micros) -> "list[Place]":
         """All of them, or none. Raises OSError; then nothing more may be appended."""
-        places, frames, end = [], [], self.size
+        places: list[Place] = []
+        frames, end = [], self.size
         for record in records:
-            frames.append(frame(body_of(record), self._seed, end))
-            places.append(Place(self, end))
+            frames.append(frame(record, self._seed, end))
+            places.append((self, end))
             end += len(frames[-1])
         self._disk.write(self._descriptor, b"".join(frames), self.size)
         self.size, self.written_us, self._dirty = end, now, True
         if self.held:
             self.read_to = end
-            self._handed.extend(place.start for place in places)
+            self._handed.extend(start for _, start in places)
         else:
             self.unread.update(record.topic for record in records)
         return places
@@ -130,9 +123,9 @@ class Segment:
             if piece is None:  # the file has less than was written to it
                 self.read_to = self.size
                 return
-            self.read_to = piece.end
-            if piece.body is not None:
-                self._handed.append(piece.start)
+            start, self.read_to, record = piece
+            if record is not None:
+                self._handed.append(start)
             yield piece
 
     def settle(self, start: int) -> None:
@@ -174,3 +167,7 @@ class Segment:
 
     def _cursor_path(self) -> Path:
         return self.path.with_suffix(CURSOR_SUFFIX)
+
+
+Place = tuple[Segment, int]
+"""Where a record stands."""

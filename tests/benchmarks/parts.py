@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tests.benchmarks import encoding, latency, outage, overhead, poison, serving, throughput
+from tests.benchmarks import emit, encoding, latency, outage, overhead, poison, serving, spool, throughput
 from tests.benchmarks.part import Part
 
 PARTS: Mapping[str, Part] = MappingProxyType(
@@ -16,6 +16,8 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             Part("poison", poison.measure, poison.present),
             Part("outage", outage.measure, outage.present),
             Part("encoding", encoding.measure, encoding.present),
+            Part("emit", emit.measure, emit.present),
+            Part("spool", spool.measure, spool.present),
             Part("serving", serving.measure, serving.present),
         )
     }

@@ -55,6 +55,7 @@ class ScriptedIds(KnownIds):
     def __init__(self) -> None:
         super().__init__(KnownSchemaIds)
         self.up = False
+        self.failures = 1
 
     def get(self, topic: Topic, version: int) -> int | None:
         return len(topic.name) + version if self.up else None

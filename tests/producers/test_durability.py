@@ -1,5 +1,8 @@
 """What becomes of events while the broker, the registry or the disk is away, in each mode. The transport is the one in memory."""
 
+import asyncio
+import errno
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +13,11 @@ import pytest
 from producers.config import Durability
 from producers.emitter import Emitter
 from producers.memory_transport import MemoryTransport
+from producers.spool.disk import PosixDisk
 from producers.transport import OutboundRecord
 from tests.producers.event_samples import SERVED, KnownSchemaIds, checkpoints_of, served_of
 from tests.producers.flaky_transport import FlakyTransport
+from tests.producers.programs import told_by
 from tests.producers.spools import spooling_emitter
 from tests.waiting import eventually
 
@@ -111,3 +116,111 @@ def test_a_close_without_a_broker_loses_nothing_and_the_next_emitter_sends_it(st
     [last] = checkpoints_of(transport.records)
     assert (last.producer_id, last.closed, last.emitted, last.spooled) == (first.producer_id, True, 500, 500)
     assert books(second) == (0, 0, 0, 0, {})
+
+
+class HangingDisk(PosixDisk):
+    """Writes while `well` is set, and waits for it otherwise."""
+
+    def __init__(self) -> None:
+        self.well = threading.Event()
+        self.well.set()
+
+    def write(self, descriptor: int, data: bytes, start: int) -> None:
+        self.well.wait(WAIT_S)
+        super().write(descriptor, data, start)
+
+
+class FullDisk(PosixDisk):
+    full = True
+
+    def create(self, path: Path) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return super().create(path)
+
+
+@pytest.mark.parametrize("durability", SPOOLING)
+def test_a_full_disk_is_counted_and_events_go_out_from_memory(start: Start, durability: Durability) -> None:
+    transport, disk = FlakyTransport(), FullDisk()
+    emitter = start(transport, durability, disk=disk, schema_ids=(registry := KnownSchemaIds(up=False)))
+    emit(emitter, 0, 200)
+    assert eventually(lambda: downgrades(emitter) > 0, WAIT_S)
+    assert books(emitter) == (200, 0, 200, 0, {})
+    registry.up = True
+    assert eventually(lambda: books(emitter) == (200, 200, 0, 0, {}), WAIT_S)
+    disk.full = False
+    emit(emitter, 200, 300)
+    assert eventually(lambda: books(emitter) == (300, 300, 0, 0, {}), WAIT_S)
+    assert sorted(surfaces(transport.records)) == sorted(named(0, 300))
+
+
+def test_a_full_disk_and_no_broker_lose_what_a_close_finds_and_say_so(start: Start) -> None:
+    emitter = start(FlakyTransport(reachable=False), Durability.SPOOL_ON_ERROR, disk=FullDisk())
+    emit(emitter, 0, 50)
+    topic = emitter.close(1.0).topics[0]
+    assert (topic.emitted, topic.acknowledged, topic.queued, topic.spooled) == (50, 0, 0, 0)
+    assert sum(topic.dropped.values()) == 50
+
+
+def test_a_disk_that_hangs_stops_neither_those_who_emit_nor_what_is_sent(start: Start) -> None:
+    transport, disk = MemoryTransport(), HangingDisk()
+    emitter = start(transport, Durability.WRITE_AHEAD, disk=disk)
+    emit(emitter, 0, 1)
+    assert eventually(lambda: books(emitter) == (1, 1, 0, 0, {}), WAIT_S)
+    disk.well.clear()
+    emit(emitter, 1, 50)
+    assert eventually(lambda: downgrades(emitter) == 1, WAIT_S)
+    emit(emitter, 50, 100)
+    assert eventually(lambda: {"s50", "s99"} <= set(surfaces(transport.records)), WAIT_S)
+    disk.well.set()
+    assert eventually(lambda: books(emitter) == (100, 100, 0, 0, {}), WAIT_S)
+
+
+def test_a_disk_that_is_full_for_real_is_a_downgrade(tmp_path: Path) -> None:
+    program = """
+import resource, sys
+from pathlib import Path
+from producers.config import Durability
+from producers.memory_transport import MemoryTransport
+from producers.spool.disk import PosixDisk
+from tests.producers.event_samples import SERVED, KnownSchemaIds
+from tests.producers.programs import told_by
+from tests.producers.spools import spooling_emitter
+from tests.producers.test_durability import books, downgrades
+from tests.waiting import eventually
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+transport = MemoryTransport()
+registry = KnownSchemaIds(up=False)
+emitter = spooling_emitter(Path(sys.argv[1]), transport, Durability.SPOOL_ON_ERROR, schema_ids=registry)
+for _ in range(5_000):
+    assert emitter.emit(SERVED)
+assert eventually(lambda: downgrades(emitter) > 0, 10.0)
+registry.up = True
+assert eventually(lambda: books(emitter) == (5_000, 5_000, 0, 0, {}), 20.0), emitter.status()
+emitter.close(5.0)
+print("well")
+"""
+    assert told_by(program, str(tmp_path)) == "well"
+
+
+def test_emitting_from_a_coroutine_needs_no_await_and_does_not_hold_up_the_loop(start: Start) -> None:
+    transport = MemoryTransport()
+    emitter = start(transport, Durability.SPOOL_ON_ERROR)
+
+    async def answer(number: int) -> bool:
+        await asyncio.sleep(0)
+        return emitter.emit(replace(SERVED, surface=f"s{number}"))
+
+    async def serve() -> list[bool]:
+        return list(await asyncio.gather(*[answer(number) for number in range(500)]))
+
+    assert asyncio.run(serve()) == [True] * 500
+    emitter.close(5.0)
+    assert sorted(surfaces(transport.records)) == sorted(named(0, 500))
+
+
+def downgrades(emitter: Emitter) -> int:
+    spool = emitter.status().spool
+    assert spool is not None, "the emitter has one"
+    return spool.downgrades

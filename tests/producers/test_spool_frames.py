@@ -9,10 +9,8 @@ from producers.spool.frames import (
     Piece,
     SpoolRecord,
     acknowledged_of,
-    body_of,
     cursor,
     frame,
-    record_of,
     scan,
     seed_of,
 )
@@ -31,19 +29,18 @@ def segment(records: list[SpoolRecord], seed: int = SEED, start: int = 0) -> tup
     """Its bytes, and where each record ends."""
     data, ends = b"", []
     for record in records:
-        data += frame(body_of(record), seed, start + len(data))
+        data += frame(record, seed, start + len(data))
         ends.append(len(data))
     return data, ends
 
 
 def found(data: bytes, seed: int = SEED, base: int = 0) -> list[SpoolRecord]:
-    bodies = [piece.body for piece in scan(data, seed, base)]
-    return [record for body in bodies if body is not None and (record := record_of(body)) is not None]
+    return [record for _, _, record in scan(data, seed, base) if record is not None]
 
 
 def covers(pieces: list[Piece], size: int) -> bool:
     """One after the other, from the first byte to the last."""
-    return [piece.start for piece in pieces] == [0, *(piece.end for piece in pieces)][:-1] and pieces[-1].end == size
+    return [start for start, _, _ in pieces] == [0, *(end for _, end, _ in pieces)][:-1] and pieces[-1][1] == size
 
 
 @given(

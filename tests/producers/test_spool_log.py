@@ -1,8 +1,7 @@
 """What a spool keeps on disk: order, cursors, caps, locks and adoption, on a real directory."""
 
 import os
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from producers.spool.directory import LOCK, SpoolRoot
 from producers.spool.frames import SpoolRecord
 from producers.spool.log import Lost, SpoolFullError, SpoolLog
 from producers.spool.segments import Place
+from tests.producers.programs import started, told_by
 from tests.producers.spools import Clock, open_log
 
 HOUR_US = 3_600_000_000
@@ -27,7 +27,7 @@ def numbers(read: list[SpoolRecord]) -> list[int]:
 
 def read_all(log: SpoolLog) -> tuple[list[int], list[Place]]:
     found = log.read(1_000_000)
-    return numbers([spooled.record for spooled in found]), [spooled.place for spooled in found]
+    return numbers([record for record, _ in found]), [place for _, place in found]
 
 
 def adopt(log: SpoolLog, clock: Clock) -> None:
@@ -38,7 +38,7 @@ def adopt(log: SpoolLog, clock: Clock) -> None:
 def test_what_is_written_is_read_once_in_order(tmp_path: Path) -> None:
     log = open_log(tmp_path)
     log.append(records(0, 10), held=False)
-    assert numbers([spooled.record for spooled in log.read(4)]) == [0, 1, 2, 3]
+    assert numbers([record for record, _ in log.read(4)]) == [0, 1, 2, 3]
     log.append(records(10, 20), held=False)
     assert read_all(log)[0] == list(range(4, 20))
     assert read_all(log)[0] == []
@@ -131,7 +131,7 @@ def test_what_is_in_hand_is_neither_lost_nor_told_when_its_segment_goes(tmp_path
     for first in range(100, 4_000, 10):
         log.append(records(first, first + 10, 500), held=False)
     assert sum(lost.events for lost in log.losses) + len(in_hand) + len(log.read(10_000)) == 4_000
-    log.settle([spooled.place for spooled in in_hand])
+    log.settle([place for _, place in in_hand])
     log.tend()
 
 
@@ -145,7 +145,7 @@ def test_the_cap_holds_for_all_producers_of_the_host(tmp_path: Path) -> None:
     log.append(records(1, 200, 500), held=False)
     with pytest.raises(SpoolFullError):
         fill_with_held(log)
-    assert numbers([spooled.record for spooled in other.read(10_000)]) == list(range(1_900))
+    assert numbers([record for record, _ in other.read(10_000)]) == list(range(1_900))
 
 
 def test_what_is_older_than_it_may_be_is_dropped_and_told(tmp_path: Path) -> None:
@@ -196,13 +196,15 @@ def test_what_a_killed_process_leaves_is_adopted(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
+from tests.producers.programs import started, told_by
 from tests.producers.spools import open_log
 from tests.producers.test_spool_log import records
 log = open_log(Path({str(tmp_path)!r}))
 log.append(records(0, 10), held=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    told_by(program)
+    with started(program) as process:
+        assert process.wait(30) == -signal.SIGKILL
     clock = Clock()
     log = open_log(tmp_path, now_us=clock)
     adopt(log, clock)
@@ -236,17 +238,3 @@ def test_a_forked_process_does_not_hold_its_parents_locks(tmp_path: Path) -> Non
 def fill_with_held(log: SpoolLog) -> None:
     for first in range(10_000):
         log.append(records(first, first + 1, 500), held=True)
-
-
-def told_by(program: str) -> str:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    ran = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    assert ran.stderr == ""
-    return ran.stdout.strip()

@@ -1,0 +1,111 @@
+"""A forked process emits under a name of its own, and its parent goes on as if nothing had happened."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.producers.programs import told_by
+
+TELL = """
+import json, os, sys
+
+def tell(emitter, name):
+    topic = emitter.status().topics[0]
+    with open(sys.argv[1] + "/" + name, "w") as file:
+        json.dump([emitter.producer_id, topic.emitted, topic.acknowledged, topic.queued, topic.spooled, topic.dropped], file)
+"""
+
+IN_MEMORY = """
+from producers.config import Durability
+from producers.emitter import Emitter, Sources
+from producers.main import new_id, now_us
+from producers.memory_transport import MemoryTransport
+from tests.producers.event_samples import SERVED, KnownSchemaIds, served_of
+
+class Telling(MemoryTransport):
+    def close(self):
+        with open(sys.argv[1] + "/records-" + str(os.getpid()), "w") as file:
+            json.dump([[event.producer_id, event.producer_seq, event.event_id] for event in served_of(self.records)], file)
+
+emitter = Emitter(
+    Telling(), KnownSchemaIds(), now_us=now_us, new_id=new_id, renew=Sources(Telling, KnownSchemaIds) if RENEW else None
+)
+for _ in range(100):
+    emitter.emit(SERVED)
+child = os.fork()
+for _ in range(50):
+    emitter.emit(SERVED)
+emitter.close(10.0)
+tell(emitter, "parent" if child else "child")
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+TO_A_BROKER_THAT_IS_AWAY = """
+from producers.main import emitter_from_environment
+from tests.producers.event_samples import SERVED
+
+emitter = emitter_from_environment({
+    "TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+    "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1",
+    "TAILRACE_SPOOL_DIR": sys.argv[1] + "/spool",
+    "TAILRACE_EMITTER_DURABILITY": "write_ahead",
+})
+for _ in range(100):
+    emitter.emit(SERVED)
+child = os.fork()
+for _ in range(50):
+    emitter.emit(SERVED)
+emitter.close(2.0)
+tell(emitter, "parent" if child else "child")
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+FORKED_AND_SILENT = """
+from producers.main import emitter_from_environment
+from tests.producers.event_samples import SERVED
+
+emitter = emitter_from_environment({"TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1", "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1"})
+emitter.emit(SERVED)
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    print("ended")
+    emitter.close(0.0)
+"""
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_forked_process_sends_its_own_under_its_own_name(tmp_path: Path) -> None:
+    told_by(TELL + "RENEW = True\n" + IN_MEMORY, str(tmp_path))
+    parent, child = read(tmp_path / "parent"), read(tmp_path / "child")
+    assert (parent[1:], child[1:]) == ([150, 150, 0, 0, {}], [50, 50, 0, 0, {}])
+    assert parent[0] != child[0]
+    records = [record for path in tmp_path.glob("records-*") for record in read(path)]
+    numbers = {name: [seq for producer, seq, _ in records if producer == name] for name in (parent[0], child[0])}
+    assert numbers == {parent[0]: list(range(150)), child[0]: list(range(50))}
+    assert len({event_id for _, _, event_id in records}) == 200
+
+
+def test_what_a_forked_process_cannot_send_is_counted(tmp_path: Path) -> None:
+    told_by(TELL + "RENEW = False\n" + IN_MEMORY, str(tmp_path))
+    assert read(tmp_path / "parent")[1:] == [150, 150, 0, 0, {}]
+    assert read(tmp_path / "child")[1:] == [50, 0, 0, 0, {"forked": 50}]
+
+
+def test_a_fork_beside_a_spool_and_a_kafka_client_loses_nothing_and_ends(tmp_path: Path) -> None:
+    told_by(TELL + TO_A_BROKER_THAT_IS_AWAY, str(tmp_path))
+    parent, child = read(tmp_path / "parent"), read(tmp_path / "child")
+    assert (parent[1:], child[1:]) == ([150, 0, 0, 150, {}], [50, 0, 0, 50, {}])
+    assert {path.name for path in (tmp_path / "spool").iterdir() if path.is_dir()} == {parent[0], child[0]}
+
+
+@pytest.mark.parametrize("_turn", range(3))
+def test_a_forked_process_that_emits_nothing_ends_by_itself(tmp_path: Path, _turn: int) -> None:
+    assert told_by(TELL + FORKED_AND_SILENT, str(tmp_path)) == "ended"

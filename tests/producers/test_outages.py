@@ -1,0 +1,213 @@
+"""A real broker that is killed, or hangs, under emission; and processes that end while it is away. OUTAGE_S says for how long."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+from confluent_kafka import KafkaException
+
+from deploy.provision import provision
+from deploy.settings import TOPIC_PREFIX, Installation
+from producers.config import Durability
+from producers.emitter import Emitter
+from producers.main import emitter_from_environment
+from schemas.events import Interaction, ProducerCheckpoint, ProducerId, RecommendationServed
+from schemas.topics import INTERACTIONS, PRODUCER_CHECKPOINTS, RECOMMENDATIONS
+from tests.faults.stack import LocalStack, local_stack
+from tests.producers.event_samples import CLICK, SERVED
+from tests.producers.kafka_log import Log
+from tests.producers.programs import started
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+OUTAGE_S = float(os.environ.get("TAILRACE_TEST_OUTAGE_S", "12"))
+EVENTS_S = 400
+LIMIT_S = 90.0
+
+Outage = Callable[[LocalStack], AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="module")
+def faulted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A stack of this module's own: its broker dies."""
+    with local_stack(tmp_path_factory.mktemp("outages") / "stack") as stack:
+        yield stack
+
+
+@pytest.fixture
+def place(faulted: LocalStack, request: pytest.FixtureRequest) -> Mapping[str, str]:
+    """Topics of the test's own."""
+    variables = {**faulted.variables, TOPIC_PREFIX: f"{crc32(request.node.name.encode())}."}
+    provision(Installation.from_environment(variables))
+    return variables
+
+
+@dataclass
+class Emission:
+    """Emits at a steady rate, on a thread, until it is told to stop."""
+
+    emitter: Emitter
+    refused: int = 0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        stop = threading.Event()
+        thread = threading.Thread(target=self._run, args=(stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.wait(10 / EVENTS_S):
+            for _ in range(9):
+                self.refused += not self.emitter.emit(SERVED)
+            self.refused += not self.emitter.emit(CLICK)
+
+
+def emitter_of(place: Mapping[str, str], durability: Durability, root: Path, **more: str) -> Emitter:
+    spool = {} if durability is Durability.MEMORY else {"TAILRACE_SPOOL_DIR": str(root / durability)}
+    return emitter_from_environment({**place, "TAILRACE_EMITTER_DURABILITY": durability, **spool, **more})
+
+
+def arrived(place: Mapping[str, str], producer_id: ProducerId) -> dict[str, set[int]]:
+    """The numbers in Kafka, by topic."""
+    log = Log(place)
+    return {
+        topic.name: {event.producer_seq for event in log.read(kind, topic) if event.producer_id == producer_id}
+        for kind, topic in ((RecommendationServed, RECOMMENDATIONS), (Interaction, INTERACTIONS))
+    }
+
+
+def last_checkpoint(place: Mapping[str, str], producer_id: ProducerId) -> ProducerCheckpoint:
+    said: list[ProducerCheckpoint] = Log(place).read(ProducerCheckpoint, PRODUCER_CHECKPOINTS)
+    ours = [one for one in said if (one.producer_id, one.topic) == (producer_id, "recommendations")]
+    return max(ours, key=lambda one: one.occurred_at)
+
+
+def is_settled(emitter: Emitter) -> bool:
+    return all(topic.queued == 0 and topic.spooled == 0 for topic in emitter.status().topics)
+
+
+@contextmanager
+def killed(stack: LocalStack) -> Iterator[None]:
+    with stack.stopped("kafka"):
+        yield
+
+
+@contextmanager
+def hung(stack: LocalStack) -> Iterator[None]:
+    with stack.hanging("kafka"):
+        yield
+
+
+@pytest.mark.parametrize("outage", [killed, hung])
+def test_after_an_outage_each_event_is_in_kafka_or_counted(
+    faulted: LocalStack, place: Mapping[str, str], tmp_path: Path, outage: Outage
+) -> None:
+    impatient = {"TAILRACE_KAFKA_OPTIONS": "message.timeout.ms=3000"}
+    emissions = {
+        durability: Emission(emitter_of(place, durability, tmp_path, **(impatient if durability is Durability.MEMORY else {})))
+        for durability in Durability
+    }
+    with ExitStack() as running:
+        for emission in emissions.values():
+            running.enter_context(emission.running())
+        pause(1.0)
+        with outage(faulted):
+            pause(OUTAGE_S)
+        pause(1.0)
+    for durability, emission in emissions.items():
+        assert eventually(partial(is_settled, emission.emitter), LIMIT_S), emission.emitter.status()
+        status = emission.emitter.close(10.0)
+        found = arrived(place, status.producer_id)
+        for topic in status.topics:
+            lost = sum(topic.dropped.values())
+            absent = topic.emitted - len(found[topic.topic])
+            assert absent <= lost, (durability, topic, absent)
+            assert topic.emitted == topic.acknowledged + lost
+            assert (lost > 0) == (durability is Durability.MEMORY), (durability, topic)
+        assert emission.refused == 0
+        said = last_checkpoint(place, status.producer_id)
+        assert (said.closed, said.emitted, said.acknowledged) == (True, status.topics[0].emitted, status.topics[0].acknowledged)
+
+
+CHILD = """
+import signal, sys, threading
+from producers.main import emitter_from_environment
+from tests.producers.event_samples import SERVED
+import os
+
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+emitter = emitter_from_environment(os.environ)
+print(emitter.producer_id, flush=True)
+while not stop.wait(0.005):
+    for _ in range(5):
+        emitter.emit(SERVED)
+    topic = emitter.status().topics[0]
+    print(topic.emitted, topic.acknowledged + topic.spooled, flush=True)
+topic = emitter.close(10.0).topics[0]
+print(topic.emitted, topic.acknowledged + topic.spooled, flush=True)
+"""
+
+
+@pytest.mark.parametrize("durability", [Durability.SPOOL_ON_ERROR, Durability.WRITE_AHEAD])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_process_that_ends_without_a_broker_loses_no_more_than_its_mode_says(
+    faulted: LocalStack, place: Mapping[str, str], tmp_path: Path, durability: Durability, end: signal.Signals
+) -> None:
+    variables = {**place, "TAILRACE_SPOOL_DIR": str(tmp_path), "TAILRACE_EMITTER_DURABILITY": durability}
+    with started(CHILD, variables=variables) as child, faulted.hanging("kafka"):
+        producer_id, emitted, safe = ended(child, end)
+    heir = emitter_from_environment(variables)
+    try:
+        assert eventually(lambda: safe_numbers(place, producer_id, safe), LIMIT_S)
+        found = arrived(place, producer_id)["recommendations"]
+        print(f"{durability}, {end.name}: {emitted} emitted, {len(found)} arrived")  # noqa: T201 - a figure for the report
+        if end is signal.SIGTERM:
+            assert found == set(range(emitted))
+        said = last_checkpoint(place, producer_id)
+        assert said.emitted == said.acknowledged + said.queued + said.spooled + sum(said.dropped.values())
+        assert said.closed == (end is signal.SIGTERM)
+    finally:
+        heir.close(10.0)
+
+
+def safe_numbers(place: Mapping[str, str], producer_id: ProducerId, safe: int) -> bool:
+    try:
+        return len(arrived(place, producer_id)["recommendations"]) >= safe
+    except KafkaException:  # the broker has just come back, and does not know all of its topics
+        return False
+
+
+def ended(child: "subprocess.Popen[str]", end: signal.Signals) -> tuple[ProducerId, int, int]:
+    """What the child has told at last: its name, what it has emitted, and what of that is in Kafka or on disk."""
+    assert child.stdout is not None, "it is a pipe"
+    producer_id = ProducerId(child.stdout.readline().strip())
+    deadline = time.monotonic() + OUTAGE_S
+    line = ""
+    while time.monotonic() < deadline:
+        line = child.stdout.readline()
+    child.send_signal(end)
+    for last in child.stdout:
+        line = last if last.endswith("\n") else line  # a kill may have cut the very last
+    emitted, safe = map(int, line.split())
+    return producer_id, emitted, safe
+
+
+def pause(seconds: float) -> None:
+    """An outage lasts; there is nothing to wait for."""
+    threading.Event().wait(seconds)
