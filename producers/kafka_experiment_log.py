@@ -4,7 +4,6 @@ An aborted apply leaves holes and markers. Where the log ends for a reader is th
 events, which see past them; an idle broker is asked for its end, so that "nothing new" and "no answer" are told apart.
 """
 
-import logging
 from collections import deque
 from collections.abc import Mapping
 
@@ -18,11 +17,11 @@ from schemas.errors import ConfigurationError, DatumError, WireError
 from schemas.events import ExperimentDefinition
 from schemas.wire import schema_id_of
 
-logger = logging.getLogger(__name__)
-
 RECORDS_MAX = 1_000
 """In one poll."""
 METADATA_TIMEOUT_S = 5.0
+FETCH_WAIT_MS = 100
+"""A broker answers one request of a connection after the other: a question about the end waits for the fetch before it."""
 NOWHERE = -1
 
 
@@ -38,9 +37,11 @@ class KafkaExperimentLog:
             "enable.partition.eof": "true",
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": str(FETCH_WAIT_MS),
+            "log_level": "0",  # what goes wrong is raised
         }
         try:
-            self._consumer = Consumer({"reconnect.backoff.max.ms": "1000", **options, **own, "logger": logger})
+            self._consumer = Consumer({"reconnect.backoff.max.ms": "1000", **options, **own})
         except KafkaException as error:
             raise ConfigurationError((f"TAILRACE_KAFKA_BOOTSTRAP or TAILRACE_KAFKA_OPTIONS: {error.args[0].str()}",)) from error
         self._schemas, self._topic = schemas, topic

@@ -9,19 +9,18 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from deploy.experiments.desk import ChangedMeanwhile, planner, read, wishes_of
+from deploy.experiments.desk import ChangedMeanwhile, Held, Planner, read, wishes_of
 from deploy.experiments.desk import apply as publish
 from deploy.settings import environment
 from producers.config import ProducerSettings
 from producers.experiment_publisher import Overtaken
 from producers.main import now_us
-from schemas.events import ExperimentDefinition, ExperimentId, ExperimentStatus
+from schemas.events import ExperimentId, ExperimentStatus
 from schemas.experiment_files import ExperimentFileError
 from schemas.experiment_history import histories_of
-from schemas.experiment_plans import Author, Plan, PlanRefused, ending, titles
+from schemas.experiment_plans import Author, Plan, PlanRefused, ending, plan_of, titles
 
 T = TypeVar("T")
-Planner = Callable[[Sequence[ExperimentDefinition]], Plan]
 
 FILE = """\b
 A file is YAML (or JSON): one definition or a list, with the fields of ExperimentDefinition. What apply fills in is left
@@ -83,8 +82,8 @@ def validate(files: tuple[Path, ...], *, as_json: bool) -> None:
 
     Exits with 1 where something is wrong. What else the topic holds is not asked: `plan` does that.
     """
-    plan = _refusable(as_json=as_json, make=lambda: planner(wishes_of(files), _author(None))([]))
-    _tell({"sound": titles(plan), "problems": []}, [f"{len(plan.changes)} definitions are sound"], as_json=as_json)
+    sound = _refusable(as_json=as_json, make=lambda: _planner(files, None)(Held((), ())))
+    _tell({"sound": titles(sound), "problems": []}, [f"sound: {', '.join(titles(sound))}"], as_json=as_json)
 
 
 @click.command(epilog=APPLY)
@@ -93,7 +92,7 @@ def validate(files: tuple[Path, ...], *, as_json: bool) -> None:
 @Json
 def plan(files: tuple[Path, ...], by: str | None, *, as_json: bool) -> None:
     """Say what applying FILES would change, on top of what the topic holds. Exits with 1 where it would be refused."""
-    _show(_planned(_settings(), lambda: wishes_of(files), by, as_json=as_json)[0], applied=False, as_json=as_json)
+    _show(_refusable(as_json=as_json, make=lambda: _planner(files, by)(_held(_settings()))), applied=False, as_json=as_json)
 
 
 @click.command(epilog=APPLY)
@@ -109,11 +108,12 @@ def apply(files: tuple[Path, ...], plan_hash: str | None, by: str | None, *, dry
     applying at the same time and began later.
     """
     settings = _settings()
-    planned, again = _planned(settings, lambda: wishes_of(files), by, as_json=as_json)
+    make_plan = _refusable(as_json=as_json, make=lambda: _planner(files, by))
+    planned = _refusable(as_json=as_json, make=lambda: make_plan(_held(settings)))
     if plan_hash is not None and not planned.plan_hash.startswith(plan_hash):
         _refuse([f"the plan is {planned.plan_hash} now, not {plan_hash}: plan again"], as_json=as_json)
-    if not dry_run:
-        _publish(settings, planned, again, as_json=as_json)
+    if planned.changes and not dry_run:
+        planned = _refusable(as_json=as_json, make=lambda: publish(settings, make_plan, planned.plan_hash))
     _show(planned, applied=not dry_run, as_json=as_json)
 
 
@@ -126,37 +126,29 @@ def stop(experiment: str, by: str | None, *, as_json: bool) -> None:
 
     An end is final. Its buckets and parameters are free for others after a quarantine, when no worker can know it any more.
     """
-    settings = _settings()
+    name = _name(by)
 
-    def wishes() -> list[ExperimentDefinition]:
-        history = histories_of(read(settings).revisions).get(ExperimentId(experiment))
+    def end(held: Held) -> Plan:
+        history = histories_of(held.revisions).get(ExperimentId(experiment))
         if not history or history[-1].status is ExperimentStatus.ENDED:
-            _refuse([f"{experiment}: {'has ended' if history else 'there is no such experiment'}"], as_json=as_json)
-        return [ending(history[-1])]
+            raise PlanRefused((f"{experiment}: {'has ended' if history else 'there is no such experiment'}",))
+        return plan_of([ending(history[-1])], held.revisions, Author(name, now_us()))
 
-    planned, again = _planned(settings, wishes, by, as_json=as_json)
-    _publish(settings, planned, again, as_json=as_json)
-    _show(planned, applied=True, as_json=as_json)
+    settings = _settings()
+    _show(_refusable(as_json=as_json, make=lambda: publish(settings, end)), applied=True, as_json=as_json)
 
 
-def _planned(
-    settings: ProducerSettings, wishes: Callable[[], list[ExperimentDefinition]], by: str | None, *, as_json: bool
-) -> tuple[Plan, Planner]:
-    """The plan as of now, and the way to make it again."""
-    again = planner(_refusable(as_json=as_json, make=wishes), _author(by))
+def _planner(files: tuple[Path, ...], by: str | None) -> Planner:
+    """Plans are made for the moment in which they are made. Raises ExperimentFileError."""
+    wishes, name = wishes_of(files), _name(by)
+    return lambda held: plan_of(wishes, held.revisions, Author(name, now_us()))
+
+
+def _held(settings: ProducerSettings) -> Held:
     held = read(settings)
     for refused in held.refused:
         click.echo(f"not an experiment: {refused.where}, key {refused.key!r}: {refused.problem}", err=True)
-    return _refusable(as_json=as_json, make=lambda: again(held.revisions)), again
-
-
-def _publish(settings: ProducerSettings, planned: Plan, again: Planner, *, as_json: bool) -> None:
-    if not planned.changes:
-        return
-    try:
-        _refusable(as_json=as_json, make=lambda: publish(settings, planned, again))
-    except (ChangedMeanwhile, Overtaken) as error:
-        _refuse([str(error)], as_json=as_json)
+    return held
 
 
 def _refusable(*, as_json: bool, make: Callable[[], T]) -> T:
@@ -164,6 +156,8 @@ def _refusable(*, as_json: bool, make: Callable[[], T]) -> T:
         return make()
     except (ExperimentFileError, PlanRefused) as error:
         _refuse(error.problems, as_json=as_json, text=str(error))
+    except (ChangedMeanwhile, Overtaken) as error:
+        _refuse([str(error)], as_json=as_json)
 
 
 def _refuse(problems: Sequence[str], *, as_json: bool, text: str | None = None) -> NoReturn:
@@ -206,8 +200,8 @@ def _settings() -> ProducerSettings:
     return ProducerSettings.from_environment(environment())
 
 
-def _author(by: str | None) -> Author:
+def _name(by: str | None) -> str:
     try:
-        return Author(by or getpass.getuser(), now_us())
+        return by or getpass.getuser()
     except (KeyError, OSError) as error:
         raise click.UsageError("nobody is logged in at this terminal: say who with --by") from error

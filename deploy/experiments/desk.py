@@ -13,7 +13,7 @@ from producers.main import experiment_log_for, publisher_for
 from schemas.errors import PartUnreachable
 from schemas.events import ExperimentDefinition
 from schemas.experiment_files import ExperimentFileError, read_wishes
-from schemas.experiment_plans import Author, Plan, plan_of
+from schemas.experiment_plans import Plan
 
 READ_TIMEOUT_S = 15.0
 STEP_TIMEOUT_S = 15.0
@@ -29,6 +29,9 @@ class Held:
 
     revisions: Sequence[ExperimentDefinition]
     refused: Sequence[Refused]
+
+
+Planner = Callable[[Held], Plan]
 
 
 def wishes_of(paths: Sequence[Path]) -> list[ExperimentDefinition]:
@@ -55,17 +58,18 @@ def read(settings: ProducerSettings) -> Held:
         log.close()
 
 
-def apply(settings: ProducerSettings, plan: Plan, again: Callable[[Sequence[ExperimentDefinition]], Plan]) -> None:
-    """Publish `plan`, if it is still what `again` makes of the topic once nobody else can change it.
+def apply(settings: ProducerSettings, make_plan: Planner, expected_hash: str | None = None) -> Plan:
+    """Make the plan once nobody else can change the topic, publish it, and return it.
 
-    Raises ChangedMeanwhile, Overtaken, PlanRefused and PartUnreachable.
+    Raises ChangedMeanwhile where it is not the one that is expected, Overtaken, PlanRefused and PartUnreachable.
     """
+    made: list[Plan] = []
 
     def choose() -> Sequence[ExperimentDefinition]:
-        now = again(read(settings).revisions)
-        if now.plan_hash != plan.plan_hash:
+        made.append(make_plan(read(settings)))
+        if expected_hash not in {None, made[0].plan_hash}:
             raise ChangedMeanwhile("the experiments have changed since this was planned; nothing was published. Plan again")
-        return now.revisions()
+        return made[0].revisions()
 
     publisher = publisher_for(settings)
     try:
@@ -73,10 +77,7 @@ def apply(settings: ProducerSettings, plan: Plan, again: Callable[[Sequence[Expe
             publisher.publish(choose, STEP_TIMEOUT_S)
     finally:
         publisher.close()
-
-
-def planner(wishes: Sequence[ExperimentDefinition], author: Author) -> Callable[[Sequence[ExperimentDefinition]], Plan]:
-    return lambda known: plan_of(wishes, known, author)
+    return made[0]
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def test_dates_stay_texts_and_norway_is_named(tmp_path: Path) -> None:
 
 def test_validation_names_every_problem_of_every_file_and_needs_nothing_to_run(tmp_path: Path) -> None:
     good = write(tmp_path / "good.json", WISH)
-    assert run("validate", good).output == "1 definitions are sound\n"
+    assert run("validate", good).output == "sound: ab-1:1\n"
     bad = write(tmp_path / "bad.json", [{**WISH, "owner": ""}, {**WISH, "experiment_id": "ab-2", "arms": []}])
     result = run("validate", bad, "--json")
     assert result.exit_code == 1
