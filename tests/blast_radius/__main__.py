@@ -10,9 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.blast_radius.figures import UNTOUCHED, failed
 from tests.blast_radius.ground import Load, ground
-from tests.blast_radius.report import met, rows, write
-from tests.blast_radius.running import conditions, rounds
+from tests.blast_radius.load import Block
+from tests.blast_radius.report import EMISSION, met, rows, write
+from tests.blast_radius.running import compared, conditions, rounds
 
 DOCS = Path("docs")
 
@@ -21,14 +23,17 @@ def main() -> int:
     arguments = _arguments()
     wanted = conditions(arguments.only)
     load = Load(arguments.rate, arguments.seconds)
-    found = []
+    found: list[dict[str, Block]] = []
     with tempfile.TemporaryDirectory(prefix="tailrace-blast-") as directory, ground(Path(directory)) as stands:
         for blocks in rounds(stands, load, wanted, arguments.rounds, arguments.seed):
             found.append(blocks)
             print(f"round {len(found)} of {arguments.rounds}", file=sys.stderr, flush=True)
+        seen = compared(stands, found, wanted)
+    told = rows(seen, {name: condition.base for name, condition in wanted.items()})
+    for name, row in told.items():
+        row["failed"] = failed(found, UNTOUCHED if name == EMISSION else name)
     if arguments.into is not None:
-        write(arguments.into, found, load, _machine())
-    told = rows(found)
+        write(arguments.into, told, len(found), load, _machine())
     for name, row in told.items():
         print(f"{'ok  ' if met(name, row) else 'NOT '} {name}: p99 {row['effects']['p99']}, {row['failed']} failed", flush=True)
     return 0 if all(met(name, row) for name, row in told.items()) else 1

@@ -75,6 +75,20 @@ def _analysis_dead(ground: Ground) -> Iterator[None]:
         yield
 
 
+def misbehaving(act: str) -> Callable[[Ground], AbstractContextManager[None]]:
+    """The second arm's policy does `act` instead of its work, from the first request of the block on."""
+
+    @contextmanager
+    def misbehave(ground: Ground) -> Iterator[None]:
+        ground.change_arms(act)
+        try:
+            yield
+        finally:
+            ground.change_arms("")
+
+    return misbehave
+
+
 @contextmanager
 def _disk_full(ground: Ground) -> Iterator[None]:
     """No file of the worker's may grow, so everything that it would spool fails, as on a disk without room."""

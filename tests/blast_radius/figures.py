@@ -17,6 +17,7 @@ PERCENTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 RESAMPLES = 2_000
 BOUND = 0.95
 UNTOUCHED, AGAIN = "untouched", "untouched again"
+"""The undisturbed blocks of the same worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def failed(rounds: Sequence[Round], condition: str) -> int:
     return sum(blocks[condition].failed for blocks in rounds)
 
 
-def same_bytes(rounds: Sequence[Round], condition: str) -> bool:
-    """Whether every block of the condition answered as the undisturbed ones did."""
-    return {blocks[condition].digest for blocks in rounds} == {blocks[UNTOUCHED].digest for blocks in rounds}
+def same_bytes(rounds: Sequence[Round], condition: str, base: str = UNTOUCHED) -> bool:
+    """Whether every block of the condition answered as all those of `base` did."""
+    answers = {tuple(blocks[name].digests) for blocks in rounds for name in (condition, base)}
+    return len(answers) == 1

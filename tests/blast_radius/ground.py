@@ -14,14 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import urllib3
 
+from tests.blast_radius.arms import POLICY, write_experiment
 from tests.blast_radius.load import Block
 from tests.faults.stack import LocalStack, local_stack
+from tests.serving_worker.hostile_rankers import HOSTILE
+from tests.waiting import eventually
 
 ITEMS = 100
 START_LIMIT_S = 60
 END_LIMIT_S = 30
 BLOCK_LIMIT_S = 300
+RELOAD_LIMIT_S = 10
+RELOADS = "tailrace_serving_worker_experiments_reloads_total"
 CATALOGUE = {
     "surfaces": {
         "home": {
@@ -48,12 +54,27 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """`emitting` and `silent` are workers that differ in their emitter only: the silent one's takes everything, sends nothing."""
+    """`emitting` and `silent` are workers that differ in their emitter only: the silent one's takes everything, sends nothing.
+    `arms` is one with the experiment in the file `experiments`.
+    """
 
     stack: LocalStack
     emitting: Worker
     silent: Worker
+    arms: Worker
+    experiments: Path
     sink: psutil.Process
+
+    def change_arms(self, act: str) -> None:
+        """Return when the worker has taken it."""
+        before = self._reloads()
+        write_experiment(self.experiments, act)
+        assert eventually(lambda: self._reloads() > before, RELOAD_LIMIT_S), "the worker has looked at its experiments"
+
+    def _reloads(self) -> float:
+        text = urllib3.request("GET", f"{self.arms.url}/metrics", timeout=RELOAD_LIMIT_S).data.decode()
+        found = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"{RELOADS}{{")]
+        return sum(map(float, found))
 
     def block(self, worker: Worker, load: Load) -> Block:
         command = [sys.executable, "-m", "tests.blast_radius.load", worker.url, str(load.requests_per_s), str(load.seconds), "0"]
@@ -68,8 +89,8 @@ class Ground:
 def ground(directory: Path) -> Iterator[Ground]:
     cores = sorted(os.sched_getaffinity(0))
     with ExitStack() as standing:
-        standing.callback(os.sched_setaffinity, 0, cores)
-        os.sched_setaffinity(0, cores[1:] or cores)
+        others = cores[1:] or cores
+        standing.enter_context(_on(others))
         stack = standing.enter_context(local_stack(directory / "stack"))
         catalogue = directory / "catalogue.json"
         catalogue.write_text(json.dumps(CATALOGUE), encoding="utf-8")
@@ -79,17 +100,37 @@ def ground(directory: Path) -> Iterator[Ground]:
             "TAILRACE_SERVING_SEED": "2026",
             "TAILRACE_SPOOL_DIR": str(directory / "spool"),
         }
-        sink = standing.enter_context(_running(variables, directory / "sink.log", "deploy.cli", "sink"))
+        sink = standing.enter_context(_running(variables, directory / "sink.log", others, "deploy.cli", "sink"))
         emitting = standing.enter_context(_worker(variables, directory, "deploy.cli", cores[:1]))
         silent = standing.enter_context(_worker(variables, directory, "tests.blast_radius.silent_worker", cores[:1]))
-        yield Ground(stack, emitting, silent, psutil.Process(sink.pid))
+        experiments = directory / "experiments.json"
+        write_experiment(experiments, "")
+        variables |= {
+            "TAILRACE_EXPERIMENTS_FILE": str(experiments),
+            "TAILRACE_EXPERIMENTS_RELOAD_MS": "50",
+            "TAILRACE_RANKERS": f"{POLICY}={HOSTILE}",
+            "TAILRACE_POLICY_CPUS": ",".join(map(str, cores[1:])),
+        }
+        arms = standing.enter_context(_worker(variables, directory / "arms", "deploy.cli", cores[:1]))
+        yield Ground(stack, emitting, silent, arms, experiments, psutil.Process(sink.pid))
+
+
+@contextmanager
+def _on(cores: list[int]) -> Iterator[None]:
+    """This thread, and what it starts, on these cores only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager
 def _worker(variables: Mapping[str, str], directory: Path, module: str, cores: list[int]) -> Iterator[Worker]:
+    directory.mkdir(exist_ok=True)
     log = directory / f"{module}.log"
-    with _running(variables, log, module, "serve", "--port", "0") as process:
-        psutil.Process(process.pid).cpu_affinity(cores)
+    with _running(variables, log, cores, module, "serve", "--port", "0") as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("serving on "), log.read_text(encoding="utf-8")
@@ -97,11 +138,12 @@ def _worker(variables: Mapping[str, str], directory: Path, module: str, cores: l
 
 
 @contextmanager
-def _running(variables: Mapping[str, str], log: Path, *module: str) -> Iterator["subprocess.Popen[str]"]:
+def _running(variables: Mapping[str, str], log: Path, cores: list[int], *module: str) -> Iterator["subprocess.Popen[str]"]:
     with log.open("w", encoding="utf-8") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *module], env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
+        with _on(cores):  # inherited, by all threads that it will have
+            process = subprocess.Popen(
+                [sys.executable, "-m", *module], env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
         try:
             yield process
         finally:

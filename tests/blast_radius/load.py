@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
@@ -24,21 +24,34 @@ UNITS = 5_000
 ANSWER_LIMIT_S = 15.0
 """A request that is not answered by then has failed."""
 LEAD_S = 0.2
+DIGEST_BYTES = 8
+NONE = "none"
+"""The status of a request without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """`latencies_ms` in the order of the requests, null where there was no answer; `digest` is over all the answers' bodies."""
+    """By request, in their order: its latency, null where there was no answer; its status, NONE there; a digest of its answer."""
 
     latencies_ms: Sequence[float | None]
-    statuses: dict[str, int]
+    statuses: Sequence[str]
+    digests: Sequence[str]
     late_ms_max: float
     """By how much this process sent a request too late: with more than a few ms, its figures are its own."""
-    digest: str
 
     @property
     def failed(self) -> int:
-        return sum(count for status, count in self.statuses.items() if status != "200")
+        return sum(status != "200" for status in self.statuses)
+
+    def only(self, places: Collection[int]) -> "Block":
+        """The block as far as these requests go."""
+        kept = [place for place in range(len(self.statuses)) if place in places]
+        return Block(
+            [self.latencies_ms[place] for place in kept],
+            [self.statuses[place] for place in kept],
+            [self.digests[place] for place in kept],
+            self.late_ms_max,
+        )
 
 
 @dataclass(slots=True)
@@ -53,7 +66,7 @@ class _Answered:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def note(self, place: int, due_s: float, now_s: float, status: str, body: bytes) -> None:
-        if status != "none":
+        if status != NONE:
             self.latencies_ms[place] = round((now_s - due_s) * 1_000, 3)
         self.statuses[place], self.bodies[place] = status, body
         self.left -= 1
@@ -90,7 +103,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._load.lost(self)
-        self._end("none", b"")
+        self._end(NONE, b"")
 
     def _end(self, status: str, body: bytes) -> None:
         if self._asked is not None:
@@ -106,7 +119,7 @@ class _Load:
         self._requests, self._rate = requests, rate
         self.loop = asyncio.get_running_loop()
         count = len(requests)
-        self.answered = _Answered([None] * count, ["none"] * count, [b""] * count, left=count)
+        self.answered = _Answered([None] * count, [NONE] * count, [b""] * count, left=count)
         self._idle: deque[_Connection] = deque()
         self._waiting: deque[tuple[int, float]] = deque()
         self._open = 0
@@ -151,17 +164,13 @@ class _Load:
         except OSError:
             place, due_s = self._waiting.popleft() if self._waiting else (None, 0.0)
             if place is not None:
-                self.answered.note(place, due_s, self.loop.time(), "none", b"")
+                self.answered.note(place, due_s, self.loop.time(), NONE, b"")
             return
         self._open += 1
 
     def _block(self) -> Block:
-        digest = hashlib.sha256()
-        statuses: dict[str, int] = {}
-        for status, body in zip(self.answered.statuses, self.answered.bodies, strict=True):
-            statuses[status] = statuses.get(status, 0) + 1
-            digest.update(body + b"\n")
-        return Block(self.answered.latencies_ms, statuses, round(self.answered.late_ms_max, 3), digest.hexdigest())
+        digests = [hashlib.blake2b(body, digest_size=DIGEST_BYTES).hexdigest() for body in self.answered.bodies]
+        return Block(self.answered.latencies_ms, self.answered.statuses, digests, round(self.answered.late_ms_max, 3))
 
 
 def _content_length(head: bytes) -> int:
@@ -169,9 +178,13 @@ def _content_length(head: bytes) -> int:
     return next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:")), 0)
 
 
+def unit_of(number: int) -> str:
+    return f"unit-{number % UNITS}"
+
+
 def request_bytes(number: int, host: str, slots: int) -> bytes:
     """Request `number` of all runs, for `slots` items of the surface `home`."""
-    ask = {"unit_id": f"unit-{number % UNITS}", "surface": "home", "k": slots, "idempotency_key": f"call-{number}"}
+    ask = {"unit_id": unit_of(number), "surface": "home", "k": slots, "idempotency_key": f"call-{number}"}
     body = json.dumps(ask).encode()
     lines = (
         "POST /v1/recommendations HTTP/1.1",

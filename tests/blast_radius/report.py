@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.blast_radius.figures import UNTOUCHED, Effect, Round, effects, failed, same_bytes
+from tests.blast_radius.figures import UNTOUCHED, Round, effects, failed, same_bytes
 from tests.blast_radius.ground import Load
-from tests.blast_radius.running import SILENT
+from tests.blast_radius.running import BEHAVED, SILENT
 
 EMISSION = "emission"
 LIMITS = {"kafka": 1.10, "spool": 1.10}
@@ -28,15 +28,17 @@ bound, `excess` that bound over the bound of A/A, `untouched again`: what is lef
 worker over one that differs in its emitter only, which takes every event and sends none. `same bytes`: every answer of every
 block, under injected ids and one seed, was the same to the byte as in the undisturbed blocks.
 
+Where a policy misbehaves, half of the units are in its arm, whose answers are the fallback's; shown are the requests of the other
+arm, beside a round's block in which all policies behave. Policies have the second core. `failed` counts those of the arm, too.
+
 Machine: {machine}.
 """
 
 
-def rows(rounds: Sequence[Round]) -> dict[str, dict[str, Any]]:
-    """By condition."""
-    names = [name for name in rounds[0] if name not in {UNTOUCHED, SILENT}]
-    found = {name: _row(rounds, name, effects(rounds, name)) for name in names}
-    return {EMISSION: _row(rounds, SILENT, effects(rounds, UNTOUCHED, SILENT))} | found
+def rows(rounds: Sequence[Round], bases: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """By condition; `bases` says what each is compared with."""
+    names = [name for name in rounds[0] if name not in {UNTOUCHED, SILENT, BEHAVED}]
+    return {EMISSION: _row(rounds, UNTOUCHED, SILENT)} | {name: _row(rounds, name, bases[name]) for name in names}
 
 
 def met(name: str, row: Mapping[str, Any]) -> bool:
@@ -49,20 +51,20 @@ def limit(name: str) -> float:
     return next((limit for word, limit in LIMITS.items() if name.startswith(word)), LIMIT)
 
 
-def write(directory: Path, rounds: Sequence[Round], load: Load, machine: str) -> None:
-    found = rows(rounds)
-    content = {"load": asdict(load), "rounds": len(rounds), "machine": machine, "conditions": found}
+def write(directory: Path, found: Mapping[str, Mapping[str, Any]], count: int, load: Load, machine: str) -> None:
+    content = {"load": asdict(load), "rounds": count, "machine": machine, "conditions": found}
     (directory / "blast-radius.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    head = HEAD.format(rate=load.requests_per_s, seconds=load.seconds, rounds=len(rounds), machine=machine)
+    head = HEAD.format(rate=load.requests_per_s, seconds=load.seconds, rounds=count, machine=machine)
     (directory / "blast-radius.md").write_text("\n".join([head, *_table(found)]) + "\n", encoding="utf-8")
 
 
-def _row(rounds: Sequence[Round], name: str, found: Mapping[str, Effect]) -> dict[str, Any]:
+def _row(rounds: Sequence[Round], name: str, base: str) -> dict[str, Any]:
+    found = effects(rounds, name, base)
     late = sorted(blocks[name].late_ms_max for blocks in rounds)
     return {
         "effects": {figure: {key: round(value, 4) for key, value in asdict(effect).items()} for figure, effect in found.items()},
         "failed": failed(rounds, name),
-        "same_bytes": same_bytes(rounds, name),
+        "same_bytes": same_bytes(rounds, name, base),
         "late_ms": late[len(late) // 2],
     }
 

@@ -3,38 +3,73 @@
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
-from tests.blast_radius.disturbances import disturbances
+from tests.blast_radius.arms import DEEDS, control_places
+from tests.blast_radius.disturbances import disturbances, misbehaving
 from tests.blast_radius.figures import AGAIN, UNTOUCHED
-from tests.blast_radius.ground import Ground, Load
+from tests.blast_radius.ground import Ground, Load, Worker
 from tests.blast_radius.load import Block
 
-SILENT = "no emission"
+SILENT, BEHAVED = "no emission", "all policies behave"
 WARM_UP = Load(200.0, 3.0)
 
-Disturbance = Callable[[Ground], AbstractContextManager[None]]
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`base` is what it is compared with. With `other_arm_only`, only the control arm's requests are: the others are degraded."""
+
+    worker: Callable[[Ground], Worker]
+    disturbance: Callable[[Ground], AbstractContextManager[None]]
+    base: str = UNTOUCHED
+    other_arm_only: bool = False
 
 
-def conditions(only: Sequence[str]) -> Mapping[str, Disturbance]:
+def conditions(only: Sequence[str] = ()) -> dict[str, Condition]:
     """Those named, or all. The undisturbed ones are always there."""
-    known = disturbances()
+    known = {name: Condition(_emitting, disturbance) for name, disturbance in disturbances().items()}
+    known |= {name: Condition(_arms, misbehaving(act), BEHAVED, other_arm_only=True) for name, act in DEEDS.items()}
     if unknown := set(only) - known.keys():
         raise ValueError(f"there is no disturbance {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    undisturbed: dict[str, Disturbance] = dict.fromkeys((UNTOUCHED, AGAIN, SILENT), lambda _ground: nullcontext())
+    undisturbed = {
+        UNTOUCHED: Condition(_emitting, _nothing),
+        AGAIN: Condition(_emitting, _nothing),
+        SILENT: Condition(lambda ground: ground.silent, _nothing),
+        BEHAVED: Condition(_arms, _nothing, BEHAVED, other_arm_only=True),
+    }
     return undisturbed | {name: known[name] for name in only or known}
 
 
-def rounds(ground: Ground, load: Load, wanted: Mapping[str, Disturbance], count: int, seed: int) -> Iterator[dict[str, Block]]:
+def rounds(ground: Ground, load: Load, wanted: Mapping[str, Condition], count: int, seed: int) -> Iterator[dict[str, Block]]:
     draw = random.Random(seed)
-    for worker in (ground.emitting, ground.silent):
+    for worker in (ground.emitting, ground.silent, ground.arms):
         ground.block(worker, WARM_UP)
     for _ in range(count):
         order = draw.sample(list(wanted), len(wanted))
-        found = {name: _block(ground, load, name, wanted[name]) for name in order}
+        found = {name: _block(ground, load, wanted[name]) for name in order}
         yield {name: found[name] for name in wanted}
 
 
-def _block(ground: Ground, load: Load, name: str, disturbance: Disturbance) -> Block:
-    worker = ground.silent if name == SILENT else ground.emitting
-    with disturbance(ground):
-        return ground.block(worker, load)
+def compared(ground: Ground, rounds: Sequence[Mapping[str, Block]], wanted: Mapping[str, Condition]) -> list[dict[str, Block]]:
+    """The blocks as far as they are compared."""
+    places = control_places(ground.experiments, len(rounds[0][UNTOUCHED].statuses))
+    return [
+        {name: block.only(places) if wanted[name].other_arm_only else block for name, block in found.items()} for found in rounds
+    ]
+
+
+def _block(ground: Ground, load: Load, condition: Condition) -> Block:
+    with condition.disturbance(ground):
+        return ground.block(condition.worker(ground), load)
+
+
+def _emitting(ground: Ground) -> Worker:
+    return ground.emitting
+
+
+def _arms(ground: Ground) -> Worker:
+    return ground.arms
+
+
+def _nothing(_ground: Ground) -> AbstractContextManager[None]:
+    return nullcontext()

@@ -1,6 +1,7 @@
 """The short form: with the parts behind it gone, a worker answers every request, and the same to the byte."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,30 +10,35 @@ import pytest
 from schemas.errors import PartUnreachable
 from tests.blast_radius.figures import AGAIN, UNTOUCHED, effects, failed, latency_ms, same_bytes, upper_bound
 from tests.blast_radius.ground import Load, ground
-from tests.blast_radius.load import Block
+from tests.blast_radius.load import NONE, Block
 from tests.blast_radius.report import met, rows, write
-from tests.blast_radius.running import SILENT, conditions, rounds
+from tests.blast_radius.running import BEHAVED, SILENT, compared, conditions, rounds
 
 SHORT = Load(100.0, 2.0)
-GONE = ("all of analysis dead", "kafka hanging", "spool's disk full, kafka dead", "registry dead")
+GONE = ("all of analysis dead", "kafka hanging", "spool's disk full, kafka dead", "registry dead", "a policy sleeps")
 
 
 @pytest.mark.integration
 def test_whatever_is_gone_behind_it_a_worker_answers_all_and_the_same(tmp_path: Path) -> None:
+    wanted = conditions(GONE)
     try:
         with ground(tmp_path) as stands:
-            [found] = rounds(stands, SHORT, conditions(GONE), 1, seed=1)
+            found = list(rounds(stands, SHORT, wanted, 1, seed=1))
+            seen = compared(stands, found, wanted)
     except PartUnreachable as error:
         pytest.skip(f"no local stack: {error}")
-    assert found.keys() == {UNTOUCHED, AGAIN, SILENT, *GONE}
-    for name, block in found.items():
-        assert block.statuses == {"200": 200}, name
-        assert block.digest == found[UNTOUCHED].digest, name
+    assert found[0].keys() == {UNTOUCHED, AGAIN, SILENT, BEHAVED, *GONE}
+    for name, block in found[0].items():
+        assert Counter(block.statuses) == {"200": 200}, name
+        assert same_bytes(seen, name, wanted[name].base), name
+    assert 50 < len(seen[0][BEHAVED].statuses) < 150, "those of one arm of two"
+    degraded = [a != b for a, b in zip(found[0][GONE[-1]].digests, found[0][BEHAVED].digests, strict=True)]
+    assert sum(degraded) > 50, "the arm that sleeps has other answers"
 
 
 def block(latencies: Sequence[float | None], digest: str = "x") -> Block:
-    answered = sum(latency is not None for latency in latencies)
-    return Block(latencies, {"200": answered, "none": len(latencies) - answered}, 0.1, digest)
+    statuses = [NONE if latency is None else "200" for latency in latencies]
+    return Block(latencies, statuses, [digest] * len(latencies), 0.1)
 
 
 def calm(factor: float) -> Block:
@@ -51,10 +57,11 @@ def test_a_request_without_an_answer_has_no_latency_and_has_failed() -> None:
     found = [{UNTOUCHED: block([1.0, None, 3.0]), AGAIN: calm(1)}]
     assert failed(found, UNTOUCHED) == 1
     assert latency_ms(found[0][UNTOUCHED], 0.99) == 3.0
+    assert failed([{UNTOUCHED: found[0][UNTOUCHED].only({0, 2})}], UNTOUCHED) == 0
 
 
 def test_one_other_byte_in_one_block_shows() -> None:
-    found = [{UNTOUCHED: calm(1), "kafka dead": calm(1)}, {UNTOUCHED: calm(1), "kafka dead": block([1.0], "y")}]
+    found = [{UNTOUCHED: calm(1), "kafka dead": calm(1)}, {UNTOUCHED: calm(1), "kafka dead": block([1.0] * 100, "y")}]
     assert not same_bytes(found, "kafka dead")
     assert same_bytes(found[:1], "kafka dead")
 
@@ -66,11 +73,12 @@ def test_the_bound_of_a_median_lies_above_it_and_within_the_values() -> None:
 
 def test_the_page_says_what_was_met(tmp_path: Path) -> None:
     found = [{UNTOUCHED: calm(1), AGAIN: calm(1), SILENT: calm(1), "kafka dead": calm(1.08), "sink hanging": calm(1.08)}] * 3
-    assert [name for name, row in rows(found).items() if not met(name, row)] == ["sink hanging"]
-    write(tmp_path, found, SHORT, "a machine")
+    told = rows(found, dict.fromkeys(found[0], UNTOUCHED))
+    assert [name for name, row in told.items() if not met(name, row)] == ["sink hanging"]
+    write(tmp_path, told, len(found), SHORT, "a machine")
     page = (tmp_path / "blast-radius.md").read_text(encoding="utf-8")
     assert "| kafka dead | 1.62 | 2.15 |" in page
-    assert json.loads((tmp_path / "blast-radius.json").read_text(encoding="utf-8"))["conditions"].keys() == rows(found).keys()
+    assert json.loads((tmp_path / "blast-radius.json").read_text(encoding="utf-8"))["conditions"].keys() == told.keys()
 
 
 def test_a_condition_that_is_not_known_is_refused() -> None:
