@@ -20,6 +20,7 @@ from schemas.events import ExperimentId, UnitId
 from schemas.experiment_rules import BUCKETS
 
 LENGTH_BYTES = 4
+FIRST_64_BITS = 2**64 - 1
 
 
 class Domain(StrEnum):
@@ -78,8 +79,7 @@ def prefix_of(domain: Domain, salt: str) -> bytes:
 
 def fall(prefix: bytes, unit: bytes, places: int) -> int:
     """One of 0 … places - 1, each with the same chance. `unit` is framed."""
-    first_64_bits: int = mmh3.hash64(prefix + unit, 0, True, signed=False)[0]
-    return first_64_bits * places >> 64
+    return (mmh3.mmh3_x64_128_uintdigest(prefix + unit, 0) & FIRST_64_BITS) * places >> 64
 
 
 def place(domain: Domain, salt: str, unit_id: str, places: int) -> int:

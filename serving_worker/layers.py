@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, groupby
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from schemas.events import (
     Arm,
@@ -26,6 +26,8 @@ from serving_worker.assignment import Asker, Domain, Reason, fall, prefix_of
 T = TypeVar("T")
 
 _STOPPING = frozenset({ExperimentStatus.PAUSED, ExperimentStatus.ENDED})
+_ASSIGNED = Reason.ASSIGNED
+"""By a name of its own: looking up a member of an enum takes longer than the hash does."""
 BEGINNING = Micros(-(2**63))
 """Of time."""
 
@@ -52,15 +54,15 @@ class Tenant:
     eligibility: tuple[tuple[str, frozenset[str]], ...]
     arm_prefix: bytes
     arm_ends: tuple[int, ...]
+    told: tuple[str, ExperimentId, int, str | None]
+    """What an assignment tells of it: unit type, id, revision, layer."""
     decides: bool
     """Its arms decide the answer, so whoever enters is exposed: they set parameters, or are alike on purpose (A/A)."""
 
     def refusal(self, asker: Asker) -> Reason | None:
         """Why it does not take the asker in; None where it does."""
-        if self.closed is not None:
-            return self.closed
-        if (misfit := self.misfit(asker)) is not None:
-            return misfit
+        if (reason := self.closed or self.misfit(asker)) is not None:
+            return reason
         for key, allowed in self.eligibility:
             if asker.context.get(key) not in allowed:
                 return Reason.NOT_ELIGIBLE
@@ -76,17 +78,8 @@ class Tenant:
         return self.definition.arms[bisect_right(self.arm_ends, fall(self.arm_prefix, unit, self.arm_ends[-1]))]
 
     def assignment(self, arm: Arm, reason: Reason, bucket: int | None) -> Assignment:
-        definition = self.definition
-        return Assignment(
-            definition.unit_type,
-            reason,
-            self.decides,
-            definition.experiment_id,
-            definition.revision,
-            definition.layer_id,
-            arm.name,
-            bucket,
-        )
+        unit_type, experiment_id, revision, layer_id = self.told
+        return Assignment(unit_type, reason, self.decides, experiment_id, revision, layer_id, arm.name, bucket)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +113,7 @@ class Holdback:
     tenants: Timeline[Tenant | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What one layer or holdback decided. `arm` is None where the unit entered nothing."""
 
     assignment: Assignment
@@ -152,7 +144,7 @@ def enter(layer: Layer, asker: Asker, unit: bytes, now: Micros) -> Entry:
     if (reason := tenant.refusal(asker)) is not None:
         return _outside(layer, asker, reason, bucket)
     arm = tenant.draw(unit)
-    return Entry(tenant.assignment(arm, Reason.ASSIGNED, bucket), arm)
+    return Entry(tenant.assignment(arm, _ASSIGNED, bucket), arm)
 
 
 def _outside(layer: Layer, asker: Asker, reason: Reason, bucket: int | None = None) -> Entry:
@@ -235,6 +227,7 @@ def _tenant(definition: ExperimentDefinition, killed: frozenset[ExperimentId]) -
         eligibility=tuple((rule.key, frozenset(rule.values)) for rule in definition.eligibility),
         arm_prefix=prefix_of(Domain.HOLDBACK if holdback else Domain.ARM, definition.arm_salt or ""),
         arm_ends=tuple(accumulate(arm.weight for arm in definition.arms)),
+        told=(definition.unit_type, definition.experiment_id, definition.revision, definition.layer_id),
         decides=definition.kind is not ExperimentKind.AB or any(arm.parameters for arm in definition.arms),
     )
 
