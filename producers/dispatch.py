@@ -295,9 +295,8 @@ class Dispatch:
         assert self._spool is not None, "there is something to drain only with a spool"
         while (found := self._spool.take()) is not None:
             record, place = found
-            account = self._accounts.get(record.topic) if place[0].own else None
-            parcel = Parcel(record, account, place, drained=True)
             if self._encoder.knows(record):
-                return parcel
-            self._lose(parcel, "unknown_contract")
+                account = self._accounts.get(record.topic) if place[0].own else None
+                return Parcel(record, account, place, drained=True)
+            self._spool.leave(place)
         return None

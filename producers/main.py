@@ -46,7 +46,7 @@ def emitter_for(settings: ProducerSettings) -> Emitter:
         new_id=new_id,
         prefix=settings.topic_prefix,
         limits=settings.limits,
-        spool=None if settings.spool is None else partial(_disk, settings.spool),
+        spool=None if settings.spool is None else partial(_disk, settings.spool, settings.topic_prefix),
         renew=sources,
     )
 
@@ -68,7 +68,7 @@ def _transport(settings: ProducerSettings) -> KafkaTransport:
     return KafkaTransport(settings.kafka_bootstrap, {**options, **settings.kafka_options})
 
 
-def _disk(settings: SpoolSettings, producer_id: ProducerId) -> Disk:
-    root = SpoolRoot(settings.directory)
+def _disk(settings: SpoolSettings, prefix: str, producer_id: ProducerId) -> Disk:
+    root = SpoolRoot(settings.directory, prefix)
     log = SpoolLog(root, producer_id, PosixDisk(), settings.limits, now_us=now_us, new_id=new_id)
     return Disk(Spool(log), settings.durability, settings.limits.drain_events_s)

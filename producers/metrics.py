@@ -73,6 +73,7 @@ def _spool(status: EmitterStatus, spool: SpoolStatus) -> Iterator[Metric]:
         ("spool_written_events", "Records written to disk.", log.written),
         ("spool_drained_events", "Records from disk that the broker has acknowledged.", status.dispatched.drained),
         ("spool_adopted_events", "Records that other emitters had left, read.", log.adopted),
+        ("spool_left_directories", "Directories left to a newer release.", log.left),
         ("spool_torn", "Damaged ends of files: what a crash leaves.", log.torn),
         ("spool_corrupt", "Damaged pieces within files.", log.corrupt),
         ("spool_downgrades", "Times the disk could not be used.", spool.downgrades),

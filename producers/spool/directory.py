@@ -1,5 +1,7 @@
 """The spool's place on a host: one directory for each producer_id, and a lock in it that its owner holds.
 
+Directories are named by the prefix of the producer's topics and its id: who sends to other topics leaves them alone.
+
 Guarantees: nobody reads or removes a directory whose lock another process, or another emitter, holds. A directory is made, taken
 over and removed under the root's own lock, so that no one ever sees one between being made and being locked. Locks end with
 their holder, however it ends; a forked process lets go of its copies (`forget`), or it would hold them for its parent.
@@ -13,9 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.events import ProducerId
+from schemas.topics import DEFAULT_PREFIX
+
 ROOT_LOCK_TRIES_MAX = 50
 ROOT_LOCK_PAUSE_S = 0.01
 LOCK = "lock"
+PRODUCER_ID_CHARS = 36
 
 
 @dataclass(slots=True)
@@ -29,31 +35,35 @@ class Claim:
 class SpoolRoot:
     """Every method but `forget` raises OSError where the disk does not do it, or the root's lock is not to be had."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, prefix: str = DEFAULT_PREFIX) -> None:
+        self._path, self._prefix = path, prefix
         self._claims: list[Claim] = []
 
-    def claim_new(self, name: str) -> Claim:
+    def claim_new(self, producer_id: ProducerId) -> Claim:
         """Make the directory of a producer, and own it."""
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._locked():
-            path = self._path / name
-            path.mkdir(mode=0o700)
+            path = self._path / f"{self._prefix}{producer_id}"
+            path.mkdir(mode=0o700, exist_ok=True)  # an earlier try may have got so far
             claim = self._claim(path)
-        assert claim is not None, "nobody else takes a directory while the root is locked"
+        if claim is None:
+            raise BlockingIOError(f"{path} is held by another process")
         return claim
 
-    def claim_orphans(self) -> list[Claim]:
-        """Own every directory that nobody owns."""
+    def claim_orphans(self, but: Collection[Path] = ()) -> list[Claim]:
+        """Own every directory of our prefix that nobody owns, `but` for these."""
         if not self._path.is_dir():
             return []
         with self._locked():
-            ours = {claim.path for claim in self._claims}
-            found = [path for path in sorted(self._path.iterdir()) if path.is_dir() and path not in ours]
+            skipped = {*but, *(claim.path for claim in self._claims)}
+            found = [path for path in sorted(self._path.iterdir()) if self._is_ours(path) and path not in skipped]
             return [claim for path in found if (claim := self._claim(path)) is not None]
 
     def release(self, claim: Claim) -> None:
         """Let go of the directory; whoever looks next adopts what is left in it. Removed where nothing is."""
+        if not claim.path.exists():  # somebody has tidied up
+            self._let_go(claim)
+            return
         with self._locked():
             left = [path for path in claim.path.iterdir() if path.name != LOCK]
             if not left:
@@ -63,6 +73,8 @@ class SpoolRoot:
 
     def bytes_used(self, known: Collection[str] = ()) -> int:
         """Of all producers on this host, but for the directories named `known`."""
+        if not self._path.is_dir():
+            return 0
         return sum(
             entry.stat().st_size
             for directory in os.scandir(self._path)
@@ -74,6 +86,9 @@ class SpoolRoot:
         """In a forked process: the locks are the parent's."""
         while self._claims:
             self._let_go(self._claims[-1])
+
+    def _is_ours(self, path: Path) -> bool:
+        return path.is_dir() and path.name[:-PRODUCER_ID_CHARS] == self._prefix
 
     def _let_go(self, claim: Claim) -> None:
         self._claims.remove(claim)

@@ -8,6 +8,7 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +16,17 @@ from producers.config import SpoolLimits
 from producers.errors import Loss
 from producers.spool.directory import Claim, SpoolRoot
 from producers.spool.disk import Disk
-from producers.spool.frames import SpoolRecord
+from producers.spool.frames import Piece, SpoolRecord
 from producers.spool.segments import CURSOR_SUFFIX, SUFFIX, Place, Segment
-from schemas.events import Micros
+from schemas.events import Micros, ProducerId
 
 SEGMENT_BYTES_MAX = 8 << 20
 SEGMENTS_MIN = 8
 """A cap is worth so many segments at least: dropping one drops an eighth."""
 SEGMENT_AGE_S_MAX = 60
 ADOPT_INTERVAL_S = 5
+LEAVE_S = 600
+"""What this release cannot read is looked at again after so long: by then a newer one may have taken it, or its time be over."""
 MEASURE_INTERVAL_S = 1
 US_PER_S = 1_000_000
 
@@ -46,12 +49,16 @@ Spooled = tuple[SpoolRecord, Place]
 
 @dataclass(slots=True)
 class LogCounters:
-    """Only the spool's thread writes them; metrics read them. `torn` and `corrupt` count damaged pieces of files."""
+    """Only the spool's thread writes them; metrics read them. `torn` and `corrupt` count damaged pieces of files.
+
+    `left` counts directories with records of a contract that this release does not know.
+    """
 
     written: int = 0
     adopted: int = 0
     torn: int = 0
     corrupt: int = 0
+    left: int = 0
     adopted_lost: Counter[str] = field(default_factory=Counter)
 
 
@@ -61,7 +68,7 @@ class SpoolLog:
     def __init__(
         self,
         root: SpoolRoot,
-        name: str,
+        producer_id: ProducerId,
         disk: Disk,
         limits: SpoolLimits,
         *,
@@ -71,10 +78,12 @@ class SpoolLog:
         self.counters = LogCounters()
         self.losses: list[Lost] = []
         """Since somebody has last looked, and cleared them."""
-        self._root, self._name, self._disk, self._limits = root, name, disk, limits
+        self._root, self._producer_id, self._disk, self._limits = root, producer_id, disk, limits
         self._now_us, self._new_id = now_us, new_id
         self._own: Claim | None = None
         self._adopted: list[Claim] = []
+        self._left: dict[Path, Micros] = {}
+        """When it was left alone."""
         self._segments: list[Segment] = []
         self._active: Segment | None = None
         self._others_bytes = 0
@@ -108,18 +117,26 @@ class SpoolLog:
     def read(self, records_max: int) -> list[Spooled]:
         """The oldest records that were not handed out."""
         found: list[Spooled] = []
-        for segment in self._segments:
-            if segment.held or segment.exhausted:
-                continue
-            for spooled in self._readable(segment):
-                found.append(spooled)
-                if len(found) >= records_max:
-                    return found
+        for segment in [segment for segment in self._segments if not (segment.held or segment.exhausted)]:
+            found.extend(islice(self._readable(segment), records_max - len(found)))
+            if len(found) >= records_max:
+                break
         return found
 
     def settle(self, places: Sequence[Place]) -> None:
         for segment, start in places:
             segment.settle(start)
+
+    def leave(self, place: Place) -> None:
+        """Let go of an adopted directory in which a record stands that only a newer release can send."""
+        path = place[0].path.parent
+        for claim in [claim for claim in self._adopted if claim.path == path]:
+            self._save_cursors()
+            self._segments = [segment for segment in self._segments if segment.path.parent != path]
+            self._adopted.remove(claim)
+            self._root.release(claim)
+            self._left[path] = self._now_us()
+            self.counters.left += 1
 
     def tend(self) -> None:
         """What has to be done now and then."""
@@ -156,10 +173,17 @@ class SpoolLog:
             self._seal()
         self._make_room()
         if self._active is None:
-            self._own = self._own or self._root.claim_new(self._name)
+            self._own = self._owned()
             self._active = Segment.create(self._own.path, self._new_id(), now, self._disk, held=held)
             insort(self._segments, self._active, key=_order)
         return self._active
+
+    def _owned(self) -> Claim:
+        """This emitter's directory; another, where somebody has tidied it up."""
+        if self._own is not None and not self._own.path.exists():
+            self._root.release(self._own)
+            self._own = None
+        return self._own or self._root.claim_new(self._producer_id)
 
     def _seal(self) -> None:
         active, self._active = self._active, None
@@ -190,7 +214,7 @@ class SpoolLog:
         segment.unread.clear()
 
     def _readable(self, segment: Segment) -> Iterator[Spooled]:
-        for start, end, record in segment.pieces():
+        for start, end, record in self._pieces(segment):
             if record is None:
                 self._note_damage(segment, start, end)
                 continue
@@ -201,6 +225,12 @@ class SpoolLog:
             yield record, (segment, start)
         if segment.own and segment.sealed:
             self._tell_unread(segment, Loss.SPOOL_CORRUPT)
+
+    def _pieces(self, segment: Segment) -> Iterator[Piece]:
+        try:
+            yield from segment.pieces()
+        except FileNotFoundError:  # somebody has tidied up
+            segment.read_to = segment.size
 
     def _note_damage(self, segment: Segment, start: int, end: int) -> None:
         """Damage that reaches to the end of the file is what a crash leaves of the last write."""
@@ -246,7 +276,9 @@ class SpoolLog:
         self._others_bytes = self._root.bytes_used(known)
 
     def _adopt(self) -> None:
-        for claim in self._root.claim_orphans():
+        since = self._now_us() - LEAVE_S * US_PER_S
+        self._left = {path: at for path, at in self._left.items() if at > since}
+        for claim in self._root.claim_orphans(self._left):
             self._adopted.append(claim)
             for path in sorted(claim.path.iterdir()):
                 self._take_over(path)

@@ -93,6 +93,7 @@ class Spool:
         self._inbox: deque[_Submitted] = deque()
         self._news: deque[News] = deque()
         self._settled: deque[Place] = deque()
+        self._foreign: deque[Place] = deque()
         self._ready: deque[Spooled] = deque()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -135,6 +136,11 @@ class Spool:
     def settle(self, place: Place) -> None:
         """What stands at `place` is acknowledged, or lost and counted."""
         self._settled.append(place)
+        self._news_for_disk = True
+
+    def leave(self, place: Place) -> None:
+        """What stands at `place` is for a newer release."""
+        self._foreign.append(place)
         self._news_for_disk = True
 
     def flush(self) -> None:
@@ -182,13 +188,16 @@ class Spool:
     def work(self) -> None:
         """One round of the thread's."""
         self._busy_since = self._monotonic()
-        while self._inbox:
-            self._write(self._next_batch())
+        self._guarded(self._write_all)
         self._guarded(self._settle)
         self._guarded(self._read)
         self._guarded(self.log.tend)
         self._tell_losses()
         self._busy_since = None
+
+    def _write_all(self) -> None:
+        while self._inbox:
+            self._write(self._next_batch())
 
     def _next_batch(self) -> list[_Submitted]:
         """As many as go into one segment together, in order."""
@@ -226,6 +235,8 @@ class Spool:
         self._news.extend(Refused(parcel) for parcel in self.recall())
 
     def _settle(self) -> None:
+        while (foreign := _pop(self._foreign)) is not None:
+            self.log.leave(foreign)
         self.log.settle([self._settled.popleft() for _ in range(len(self._settled))])
 
     def _read(self) -> None:
@@ -240,15 +251,15 @@ class Spool:
         self.log.losses.clear()
 
     def _guarded(self, step: Callable[[], None]) -> None:
-        """No fault may end the thread, or the courier would wait for it for ever."""
+        """The top of the loop: no fault may end the thread, or the courier would wait for it for ever."""
         try:
             step()
-        except OSError as error:
+        except Exception as error:
             self.counters.faults += 1
-            logger.warning("a step on the spool failed, and is done again: %s", error)
-        except Exception:
-            self.counters.faults += 1
-            logger.exception("a step on the spool met a fault of ours")
+            often = self.counters.faults & (self.counters.faults - 1) != 0
+            trace = None if isinstance(error, OSError) else error
+            level = logging.DEBUG if often else logging.WARNING
+            logger.log(level, "step %d on the spool failed, and is done again: %s", self.counters.faults, error, exc_info=trace)
 
 
 def _pop(waiting: deque[T]) -> T | None:

@@ -18,6 +18,7 @@ from producers.spool.disk import PosixDisk
 from producers.spool.frames import SpoolRecord
 from producers.spool.log import SpoolLog
 from schemas.codec import Codec
+from schemas.events import ProducerId
 from tests.benchmarks.figures import Spread
 from tests.benchmarks.ground import Ground, Place
 from tests.benchmarks.part import Asked
@@ -81,7 +82,7 @@ def _records(workload: Workload, events: int) -> list[SpoolRecord]:
 
 
 def _log(root: Path) -> SpoolLog:
-    return SpoolLog(SpoolRoot(root), new_id(), PosixDisk(), SpoolLimits(), now_us=now_us, new_id=new_id)
+    return SpoolLog(SpoolRoot(root), ProducerId(new_id()), PosixDisk(), SpoolLimits(), now_us=now_us, new_id=new_id)
 
 
 def _fill(root: Path, records: list[SpoolRecord]) -> None:

@@ -38,7 +38,7 @@ class Clock:
 def open_log(
     root: Path, limits: SpoolLimits = LIMITS, now_us: Callable[[], Micros] | None = None, disk: Disk | None = None
 ) -> SpoolLog:
-    return SpoolLog(SpoolRoot(root), new_id(), disk or PosixDisk(), limits, now_us=now_us or Clock(), new_id=new_id)
+    return SpoolLog(SpoolRoot(root), ProducerId(new_id()), disk or PosixDisk(), limits, now_us=now_us or Clock(), new_id=new_id)
 
 
 def spooling_emitter(

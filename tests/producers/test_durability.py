@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,11 +15,13 @@ from producers.config import Durability
 from producers.emitter import Emitter
 from producers.memory_transport import MemoryTransport
 from producers.spool.disk import PosixDisk
+from producers.spool.frames import SpoolRecord
+from producers.spool.spool import SpoolStatus
 from producers.transport import OutboundRecord
 from tests.producers.event_samples import SERVED, KnownSchemaIds, checkpoints_of, served_of
 from tests.producers.flaky_transport import FlakyTransport
 from tests.producers.programs import told_by
-from tests.producers.spools import spooling_emitter
+from tests.producers.spools import open_log, spooling_emitter
 from tests.waiting import eventually
 
 WAIT_S = 10.0
@@ -68,6 +71,7 @@ def test_with_a_broker_that_is_there_everything_goes_straight_out(start: Start, 
     emit(emitter, 1, 300)
     emitter.close(5.0)
     assert books(emitter) == (300, 300, 0, 0, {})
+    assert (spool_of(emitter).counters.faults, emitter.status().counters.faults) == (0, 0)
     assert surfaces(transport.records) == named(0, 300)
     assert {record.headers for record in transport.records[1:]} == {()}
     assert list(tmp_path.rglob("*.spool")) == []
@@ -116,6 +120,38 @@ def test_a_close_without_a_broker_loses_nothing_and_the_next_emitter_sends_it(st
     [last] = checkpoints_of(transport.records)
     assert (last.producer_id, last.closed, last.emitted, last.spooled) == (first.producer_id, True, 500, 500)
     assert books(second) == (0, 0, 0, 0, {})
+
+
+def test_what_only_a_newer_release_can_send_is_left_to_it(start: Start, tmp_path: Path) -> None:
+    newer = open_log(tmp_path)
+    record = SpoolRecord("recommendations", 1, b"unit", b"datum")
+    newer.append([record._replace(version=99), record], held=False)
+    newer.close()
+    transport = MemoryTransport()
+    emitter = start(transport, Durability.SPOOL_ON_ERROR)
+    assert eventually(lambda: spool_of(emitter).log.left == 1, WAIT_S)
+    emitter.close(5.0)
+    [left] = tmp_path.rglob("*.spool")
+    assert not left.with_suffix(".cursor").exists()
+    assert {bytes(record.value[5:]) for record in transport.records} <= {b"datum"}
+
+
+def test_a_directory_that_somebody_has_tidied_up_is_made_anew(start: Start, tmp_path: Path) -> None:
+    transport = FlakyTransport(reachable=False)
+    emitter = start(transport, Durability.WRITE_AHEAD)
+    emit(emitter, 0, 10)
+    assert eventually(lambda: books(emitter)[3] == 10, WAIT_S)
+    transport.fail_pending()
+    assert eventually(lambda: emitter.status().dispatched.diverted, WAIT_S)
+    emit(emitter, 10, 20)
+    assert eventually(lambda: books(emitter)[3] == 20, WAIT_S)
+    shutil.rmtree(next(path for path in tmp_path.iterdir() if path.is_dir()))
+    transport.reachable = True
+    assert eventually(lambda: books(emitter)[2:4] == (0, 0), WAIT_S)
+    emit(emitter, 20, 30)
+    assert eventually(lambda: {"s20", "s29"} <= set(surfaces(transport.records)), WAIT_S)
+    emitted, acknowledged, _, _, dropped = books(emitter)
+    assert emitted == acknowledged + sum(dropped.values())
 
 
 class HangingDisk(PosixDisk):
@@ -183,9 +219,11 @@ from pathlib import Path
 from producers.config import Durability
 from producers.memory_transport import MemoryTransport
 from producers.spool.disk import PosixDisk
+from producers.spool.frames import SpoolRecord
+from producers.spool.spool import SpoolStatus
 from tests.producers.event_samples import SERVED, KnownSchemaIds
 from tests.producers.programs import told_by
-from tests.producers.spools import spooling_emitter
+from tests.producers.spools import open_log, spooling_emitter
 from tests.producers.test_durability import books, downgrades
 from tests.waiting import eventually
 
@@ -221,6 +259,10 @@ def test_emitting_from_a_coroutine_needs_no_await_and_does_not_hold_up_the_loop(
 
 
 def downgrades(emitter: Emitter) -> int:
+    return spool_of(emitter).downgrades
+
+
+def spool_of(emitter: Emitter) -> SpoolStatus:
     spool = emitter.status().spool
     assert spool is not None, "the emitter has one"
-    return spool.downgrades
+    return spool

@@ -73,7 +73,11 @@ def test_every_topic_is_numbered_by_itself_and_keyed_by_unit(make_emitter: MakeE
         emitter.emit(SERVED)
         emitter.emit(CLICK)
     status = emitter.close(5.0)
-    assert {topic.topic: topic.accepted for topic in status.topics} == {"recommendations": 3, "interactions": 3}
+    assert {topic.topic: topic.accepted for topic in status.topics} == {
+        "recommendations": 3,
+        "interactions": 3,
+        "shadow-rankings": 0,
+    }
     events = [record for record in transport.records if record.topic != "tailrace.producer-checkpoints"]
     assert {record.topic for record in events} == {"tailrace.recommendations", "tailrace.interactions"}
     assert {record.key for record in events} == {b"unit-1"}

@@ -103,7 +103,10 @@ def test_a_fork_beside_a_spool_and_a_kafka_client_loses_nothing_and_ends(tmp_pat
     told_by(TELL + TO_A_BROKER_THAT_IS_AWAY, str(tmp_path))
     parent, child = read(tmp_path / "parent"), read(tmp_path / "child")
     assert (parent[1:], child[1:]) == ([150, 0, 0, 150, {}], [50, 0, 0, 50, {}])
-    assert {path.name for path in (tmp_path / "spool").iterdir() if path.is_dir()} == {parent[0], child[0]}
+    assert {path.name for path in (tmp_path / "spool").iterdir() if path.is_dir()} == {
+        f"tailrace.{parent[0]}",
+        f"tailrace.{child[0]}",
+    }
 
 
 @pytest.mark.parametrize("_turn", range(3))

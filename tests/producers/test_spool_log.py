@@ -192,6 +192,15 @@ print(len(SpoolRoot(Path({str(tmp_path)!r})).claim_orphans()))
     assert told_by(program) == "1"
 
 
+def test_who_sends_to_other_topics_leaves_a_directory_alone(tmp_path: Path) -> None:
+    first = open_log(tmp_path)
+    first.append(records(0, 10), held=False)
+    first.close()
+    assert SpoolRoot(tmp_path, "staging.").claim_orphans() == []
+    assert SpoolRoot(tmp_path, "").claim_orphans() == []
+    assert len(SpoolRoot(tmp_path, "tailrace.").claim_orphans()) == 1
+
+
 def test_what_a_killed_process_leaves_is_adopted(tmp_path: Path) -> None:
     program = f"""
 import os, signal

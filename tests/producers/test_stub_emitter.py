@@ -16,7 +16,7 @@ def test_a_stub_remembers_what_was_emitted() -> None:
     assert answer_with(stub)
     assert stub.emit(CLICK)
     assert stub.events == [SERVED, CLICK]
-    assert [(topic.topic, topic.emitted, topic.acknowledged) for topic in stub.status().topics] == [
+    assert [(topic.topic, topic.emitted, topic.acknowledged) for topic in stub.status().topics if topic.emitted] == [
         ("recommendations", 1, 1),
         ("interactions", 1, 1),
     ]
