@@ -13,12 +13,13 @@ from typing import NamedTuple
 from producers.accounts import Account, TopicSummary
 from producers.errors import Loss
 from producers.identity import Identity, Lane
-from schemas.events import Event, EventId, Interaction, ProducerId, RecommendationServed, Stamp
-from schemas.topics import INTERACTIONS, RECOMMENDATIONS, Topic
+from schemas.events import Event, EventId, Interaction, ProducerId, RecommendationServed, ShadowRanking, Stamp
+from schemas.topics import INTERACTIONS, RECOMMENDATIONS, SHADOW_RANKINGS, Topic
 
 EVENT_TYPES: tuple[tuple[type[Event], Topic], ...] = (
     (RecommendationServed, RECOMMENDATIONS),
     (Interaction, INTERACTIONS),
+    (ShadowRanking, SHADOW_RANKINGS),
 )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from serving_worker.catalogue import Candidate, Candidates
 from serving_worker.errors import RankerError
-from serving_worker.isolation.frames import LENGTH_BYTES
+from serving_worker.isolation.frames import LENGTH_BYTES, Refusal, frame
 from serving_worker.rankers.ranking import Query, Ranked, Ranking
 
 HOSTILE = "tests.serving_worker.hostile_rankers:Hostile"
@@ -81,6 +81,11 @@ def write_a_lie(_candidates: Candidates, _query: Query) -> None:
     _write_to_the_worker(len(payload).to_bytes(LENGTH_BYTES, "big") + payload)
 
 
+def answer_twice(_candidates: Candidates, _query: Query) -> None:
+    """The second would be the answer to the next question."""
+    os.write(_socket(), frame(Refusal("refused", "the first of two")))
+
+
 def hang_up(_candidates: Candidates, _query: Query) -> None:
     os.close(_socket())
     time.sleep(3_600)
@@ -130,6 +135,7 @@ DEEDS: dict[str, Callable[[Candidates, Query], None]] = {
         leave_a_child,
         write_rubbish,
         write_a_lie,
+        answer_twice,
         hang_up,
         look_for_secrets,
         print_a_lot,

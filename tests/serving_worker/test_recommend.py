@@ -32,7 +32,7 @@ from serving_worker.metrics import WorkerMetrics
 from serving_worker.rankers.plackett_luce import PlackettLuce
 from serving_worker.rankers.popularity import Popularity
 from serving_worker.rankers.ranking import Query, Ranked, Ranker, Ranking
-from serving_worker.recommend import Ask, Clock, PolicyRunner, Recommender, RecommenderSettings, Shelf, Surroundings
+from serving_worker.recommend import POLICY_SHARE, Ask, Clock, PolicyRunner, Recommender, RecommenderSettings, Shelf, Surroundings
 from serving_worker.tally import ArmTally
 from tests.schemas.experiment_samples import DEFINITION, NOW
 
@@ -62,9 +62,11 @@ class InWorker:
     def __init__(self, rankers: Mapping[str, Ranker]) -> None:
         self._arms = {name: Control(name, ranker, CATALOGUE) for name, ranker in rankers.items()}
         self.asked: list[Query] = []
+        self.deadlines_s: list[float] = []
 
-    async def rank(self, policy_id: str, query: Query, seed: str, _deadline_s: float) -> PolicyAnswer:
+    async def rank(self, policy_id: str, query: Query, seed: str, deadline_s: float) -> PolicyAnswer:
         self.asked.append(query)
+        self.deadlines_s.append(deadline_s)
         if policy_id not in self._arms:
             raise Unanswered(Degraded.UNKNOWN_POLICY, policy_id)
         return self._arms[policy_id].rank(query, seed)
@@ -109,7 +111,7 @@ def recommender_of(
     return Recommender(
         Shelf(CATALOGUE, Control("popularity", control or Popularity(), CATALOGUE), policies or InWorker(arms)),
         Fixed(*definitions),
-        RecommenderSettings(context_keys, seed=7),
+        RecommenderSettings(context_keys, seed=7, budget_us=10_000),
         around,
         Clock(lambda: NOW, lambda: next(ticks)),
     )
@@ -221,6 +223,14 @@ def test_a_ranker_is_given_the_whole_request_and_its_arms_parameters() -> None:
     [query] = policies.asked
     assert (query.surface, query.k, query.unit_id, query.session_id) == ("home", 2, "unit-1", "s")
     assert (query.context, query.parameters["temperature"]) == ({"country": "fr"}, "2")
+    assert policies.deadlines_s == [pytest.approx((10_000 * POLICY_SHARE - 250) / 1e6)], "what is left of its share"
+
+
+def test_an_arm_with_a_parameter_that_the_control_refuses_gets_the_control_as_it_is() -> None:
+    definition = experiment("ab-1", only("popularity", temperature="-1"))
+    served = answered(ASK, definition, control=PlackettLuce())
+    assert (served.policy_id, served.degraded) == ("popularity", "bad_parameter")
+    assert all(slot.propensity is not None for slot in served.slots), "not the last resort, which has none"
 
 
 def test_what_is_beyond_the_worker_is_assigned_then_shed_and_counted_by_arm() -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract, load_contracts
-from schemas.events import Interaction, RecommendationServed
+from schemas.events import Interaction, RecommendationServed, ShadowRanking
 from schemas.tables import TABLE_OF_RECORD, load_tables
 from schemas.topics import TOPICS
 from tests.schemas.record_strategies import records
@@ -50,7 +50,7 @@ def context(bench: Bench, record_type: type[Any]) -> SerializationContext:
     return SerializationContext(bench.topic(topic.name), MessageField.VALUE)
 
 
-@pytest.mark.parametrize("record_type", [RecommendationServed, Interaction])
+@pytest.mark.parametrize("record_type", [RecommendationServed, Interaction, ShadowRanking])
 def test_what_confluents_serializer_writes_lands_field_by_field(bench: Bench, record_type: type[Any]) -> None:
     written = samples(record_type)
     where = context(bench, record_type)
@@ -102,7 +102,7 @@ def _record(record_type: type[Any], row: Any) -> Any:
     return codec.decode(buffer.getvalue(), physical)
 
 
-@pytest.mark.parametrize("record_type", [RecommendationServed, Interaction])
+@pytest.mark.parametrize("record_type", [RecommendationServed, Interaction, ShadowRanking])
 def test_confluents_deserializer_reads_what_our_codec_writes(bench: Bench, record_type: type[Any]) -> None:
     codec: Codec[Any] = Codec(record_type)
     schema_id = bench.schema_id(record_type.__name__)
