@@ -109,11 +109,11 @@ class Arena:
         return None
 
     def goes_on(self, sinks: int, limit_s: float) -> bool:
-        """Whether so many sinks, started where there are fewer, insert something from now on."""
+        """Whether so many sinks, started whenever there are fewer, insert something from now on."""
         began_s = time.monotonic()
-        self.fleet.ensure(sinks)
 
         def has_inserted() -> bool:
+            self.fleet.ensure(sinks)
             return any(passed.at_s > began_s and is_insert(passed) for passed in self.proxy.passed[-LATEST:])
 
         return eventually(has_inserted, limit_s)

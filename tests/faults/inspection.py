@@ -50,6 +50,11 @@ class Warehouse:
         with closing(self._client()) as client:
             return sum(int(_rows(client, f"SELECT count() FROM {table}")[0][0]) for table in TABLES)
 
+    def topic_ids(self) -> set[str]:
+        """Of all topics that a sink has ever seen."""
+        with closing(self._client()) as client:
+            return {topic_id for (topic_id,) in _rows(client, "SELECT DISTINCT toString(_topic_id) FROM ingest_topics")}
+
     def command(self, statement: str) -> None:
         with closing(self._client()) as client:
             client.command(statement)

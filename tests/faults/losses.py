@@ -19,6 +19,7 @@ SINKS = 2
 RECORDS = 1500
 ANSWER_TIMEOUT_S = 30
 MADE_ANEW_LIMIT_S = 60
+LOOKED_AT_LIMIT_S = 60
 EVERYTHING = 1 << 62
 
 _MIX = Mix(poison=0.005, kinds=MISFRAMED, recommendations=0.1)
@@ -29,9 +30,13 @@ def _no_plan(_random: Random, _extent: Extent) -> Plan:
 
 
 def _run_recreations(arena: Arena, _plan: Plan, extent: Extent) -> None:
-    """In turns under running sinks and while none runs; what was not in by then is gone."""
+    """In turns under running sinks and while none runs; what was not in by then is gone.
+
+    A topic that ended before any sink had looked at it leaves nothing to tell of: each is looked at before it ends.
+    """
     for number in range(extent.points):
         _work_a_while(arena)
+        assert eventually(lambda: _looked_at(arena), LOOKED_AT_LIMIT_S), "a sink has looked at the topic"
         if number % 2:
             arena.fleet.kill_all()
             arena.traffic.send(RECORDS)
@@ -57,6 +62,10 @@ def _work_a_while(arena: Arena) -> None:
     arena.fleet.ensure(SINKS)
     arena.traffic.send(RECORDS)
     threading.Event().wait(arena.random.uniform(0.5, 4.0))
+
+
+def _looked_at(arena: Arena) -> bool:
+    return arena.traffic.topic_id(INTERACTIONS) in arena.warehouse.topic_ids()
 
 
 def _make_anew(arena: Arena) -> None:
