@@ -86,8 +86,8 @@ def serve(variables: Mapping[str, str], announce: Callable[[str], None], new_emi
     """
     settings = WorkerSettings.from_environment(variables)
     ProducerSettings.from_environment(variables)
-    _stock(settings)
     refuse_broken(settings.policies.rankers, os.environ)
+    _stock(settings)
     load_keys(settings.api_keys_file)
     # all processes draw alike: a call that is sent again has the same answer, whichever of them it reaches
     seeded = {SEED: str(secrets.randbits(63)), **{name: value for name, value in variables.items() if value}}

@@ -13,7 +13,7 @@ from serving_worker.rankers.plugins import BUILT_IN, named_rankers
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
-    """`rankers` are import paths by name; `shadow` has shares of the requests by name. `late_us_max` is the event loop's."""
+    """`rankers` are import paths by name; `shadow` has shares of the requests by name."""
 
     rankers: Mapping[str, str] = field(default_factory=lambda: BUILT_IN)
     shadow: Mapping[str, float] = field(default_factory=dict)

@@ -2,14 +2,13 @@
 
 import asyncio
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving_worker.isolation.child import Child
 from serving_worker.isolation.frames import Answer, Question, Ready, Refusal, Reply, frame
 from serving_worker.isolation.limits import HostLimits
 from serving_worker.isolation.link import Link
@@ -48,8 +47,8 @@ def host_environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 class PolicyProcess:
-    def __init__(self, process: asyncio.subprocess.Process, link: Link) -> None:
-        self._process, self._link = process, link
+    def __init__(self, child: Child, link: Link) -> None:
+        self._child, self._link = child, link
         self._was_killed = False
         self.version = ""
         self.has_answered = False
@@ -62,32 +61,34 @@ class PolicyProcess:
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            ours.setblocking(False)
+            link = await _linked(ours)
             try:
-                process = await _spawn(program, theirs)
-            except BaseException:
-                ours.close()
+                child = Child(program.arguments(theirs.fileno()), program.environment, theirs)
+            except OSError:
+                link.close()
                 raise
-        loop = asyncio.get_running_loop()
-        _, link = await loop.create_unix_connection(lambda: Link(loop), sock=ours)
-        started = cls(process, link)
+        started = cls(child, link)
         try:
-            async with asyncio.timeout(START_S_MAX):
-                started.version = _version_of(await link.send(b""))
-        except BaseException as error:
+            await started._make_ready()
+        except BaseException:
             await started.end()
-            if isinstance(error, TimeoutError):
-                raise Unanswered(Degraded.TIMEOUT, f"it was not ready after {START_S_MAX} s") from error
             raise
         return started
 
+    async def _make_ready(self) -> None:
+        try:
+            async with asyncio.timeout(START_S_MAX):
+                self.version = _version_of(await self._link.send(b""))
+        except TimeoutError as error:
+            raise Unanswered(Degraded.TIMEOUT, f"it was not ready after {START_S_MAX} s") from error
+
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._child.pid
 
     @property
     def is_up(self) -> bool:
-        return not self._was_killed and not self._link.closed.done() and self._process.returncode is None
+        return not self._was_killed and not self._link.closed.done() and not self._child.ended.done()
 
     def ask(self, question: Question) -> asyncio.Future[Reply]:
         """The reply, after as long as the policy takes: deadlines are the caller's. Raises Unanswered, as its future does."""
@@ -107,36 +108,30 @@ class PolicyProcess:
 
     async def gone(self) -> None:
         """Until the process has ended, or hung up and was killed for it."""
-        ending = asyncio.ensure_future(self._process.wait())
-        try:
-            await asyncio.wait((ending, asyncio.shield(self._link.closed)), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ending.cancel()
+        endings = [asyncio.shield(self._child.ended), asyncio.shield(self._link.closed)]
+        await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
         await self.end()
 
     async def end(self) -> None:
         """Kill it and whatever it has started, and see it out."""
         self.kill()
-        await self._process.wait()
+        await asyncio.shield(self._child.ended)
 
     def kill(self) -> None:
-        """It leads a process group of its own, which its id names for as long as a member lives."""
         self._was_killed = True
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._child.kill()
         self._link.close()
 
 
-async def _spawn(program: Program, theirs: socket.socket) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *program.arguments(theirs.fileno()),
-        pass_fds=(theirs.fileno(),),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-        env=dict(program.environment),
-    )
+async def _linked(ours: socket.socket) -> Link:
+    loop = asyncio.get_running_loop()
+    ours.setblocking(False)
+    try:
+        _, link = await loop.create_unix_connection(lambda: Link(loop), sock=ours)
+    except BaseException:
+        ours.close()
+        raise
+    return link
 
 
 def _version_of(reply: Reply) -> str:

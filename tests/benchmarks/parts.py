@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tests.benchmarks import assignment, emit, encoding, latency, outage, overhead, poison, serving, spool, throughput
+from tests.benchmarks import assignment, emit, encoding, isolation, latency, outage, overhead, poison, serving, spool, throughput
 from tests.benchmarks.part import Part
 
 PARTS: Mapping[str, Part] = MappingProxyType(
@@ -19,6 +19,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             Part("emit", emit.measure, emit.present),
             Part("spool", spool.measure, spool.present),
             Part("assignment", assignment.measure, assignment.present),
+            Part("isolation", isolation.measure, isolation.present),
             Part("serving", serving.measure, serving.present),
         )
     }
