@@ -37,7 +37,7 @@ class Control:
 
     def _answer(self, query: Query, draw: random.Random) -> Answer:
         try:
-            return answer_of(self._ranker.rank(self._catalogue.surfaces[query.surface], query, draw))
+            return answer_of(self._ranker.rank(self._catalogue.surfaces[query.surface], query, draw), query.k)
         except RankerError as error:
             raise Unanswered(refusal_of(error.reason), str(error)) from error
         except Exception as error:

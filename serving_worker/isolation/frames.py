@@ -1,6 +1,7 @@
 """What goes between the worker and a policy's process: msgpack behind a length. Pure.
 
-The worker trusts nothing that comes: a length above the bound and bytes that are no reply are UNREADABLE.
+The worker trusts nothing that comes: a reply longer than a true one can be, and bytes that are no reply, are UNREADABLE. So the
+loop never reads more than the request asked for.
 """
 
 import struct
@@ -10,8 +11,12 @@ import msgspec
 from serving_worker.isolation.reasons import Degraded, Unanswered
 from serving_worker.rankers.ranking import Query
 
-MESSAGE_BYTES_MAX = 4 * 1024 * 1024
-"""Of one reply; 10,000 items with names of 256 characters fit."""
+MESSAGE_CHARACTERS_MAX = 500
+"""What a policy may say about a refusal."""
+REPLY_BYTES_MAX = 4_096
+"""Of a reply without items: 500 characters of four bytes, and what stands around them."""
+ITEM_BYTES_MAX = 32
+"""Of an item beside its name: two numbers of 9 bytes, and lengths."""
 
 _LENGTH = struct.Struct(">I")
 LENGTH_BYTES = _LENGTH.size
@@ -74,14 +79,20 @@ def read_reply(payload: bytes) -> Reply:
     """Raises Unanswered."""
     try:
         return _replies.decode(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # text that is not UTF-8 is no DecodeError of msgspec's
         raise Unanswered(Degraded.UNREADABLE, f"not a reply: {error}") from error
 
 
+def reply_bytes_max(k: int, item_bytes: int) -> int:
+    """Of a true answer with `k` items whose names have up to `item_bytes`, and of one with an item too many."""
+    return REPLY_BYTES_MAX + (k + 1) * (item_bytes + ITEM_BYTES_MAX)
+
+
 class FrameBuffer:
-    """Bytes as they come, cut into payloads."""
+    """Bytes as they come, cut into payloads of up to `bytes_max`."""
 
     def __init__(self) -> None:
+        self.bytes_max = REPLY_BYTES_MAX
         self._bytes = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -93,8 +104,8 @@ class FrameBuffer:
         payloads = []
         while len(self._bytes) >= LENGTH_BYTES:
             end = LENGTH_BYTES + length_of(bytes(self._bytes[:LENGTH_BYTES]))
-            if end > LENGTH_BYTES + MESSAGE_BYTES_MAX:
-                raise Unanswered(Degraded.UNREADABLE, f"a message of {end - LENGTH_BYTES} bytes; {MESSAGE_BYTES_MAX} may be")
+            if end > LENGTH_BYTES + self.bytes_max:
+                raise Unanswered(Degraded.UNREADABLE, f"a reply of {end - LENGTH_BYTES} bytes, where {self.bytes_max} may be")
             if len(self._bytes) < end:
                 break
             payloads.append(bytes(self._bytes[LENGTH_BYTES:end]))

@@ -18,14 +18,23 @@ from pathlib import Path
 from schemas.errors import ConfigurationError
 from serving_worker.catalogue import Catalogue, load_catalogue
 from serving_worker.errors import RankerError
-from serving_worker.isolation.frames import LENGTH_BYTES, Question, Ready, Refusal, Reply, frame, length_of, read_question
+from serving_worker.isolation.frames import (
+    LENGTH_BYTES,
+    MESSAGE_CHARACTERS_MAX,
+    Question,
+    Ready,
+    Refusal,
+    Reply,
+    frame,
+    length_of,
+    read_question,
+)
 from serving_worker.isolation.limits import HostLimits
 from serving_worker.isolation.reasons import Degraded
 from serving_worker.isolation.verdict import answer_of
 from serving_worker.rankers.plugins import load_ranker
 from serving_worker.rankers.ranking import Ranker
 
-MESSAGE_CHARACTERS_MAX = 500
 _PR_SET_PDEATHSIG = 1
 
 
@@ -59,7 +68,7 @@ def reply_to(question: Question, ranker: Ranker, catalogue: Catalogue) -> Reply:
     query = question.query
     draw = random.Random(question.seed)  # noqa: S311 - not for secrets; an answer can be drawn again
     try:
-        return answer_of(ranker.rank(catalogue.surfaces[query.surface], query, draw))
+        return answer_of(ranker.rank(catalogue.surfaces[query.surface], query, draw), query.k)
     except RankerError as error:
         return Refusal(error.reason, str(error)[:MESSAGE_CHARACTERS_MAX])
     except MemoryError:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-from serving_worker.isolation.frames import FrameBuffer, Reply, read_reply
+from serving_worker.isolation.frames import REPLY_BYTES_MAX, FrameBuffer, Reply, read_reply
 from serving_worker.isolation.reasons import Degraded, Unanswered
 
 
@@ -17,8 +17,9 @@ class Link(asyncio.Protocol):
         self._buffer = FrameBuffer()
         self._pending: asyncio.Future[Reply] | None = None
 
-    def send(self, message: bytes) -> asyncio.Future[Reply]:
+    def send(self, message: bytes, reply_bytes_max: int = REPLY_BYTES_MAX) -> asyncio.Future[Reply]:
         """The reply to come; `message` may be empty. Raises Unanswered, here or from the future."""
+        self._buffer.bytes_max = reply_bytes_max
         assert self._pending is None, "one question at a time"
         if self._transport is None or self.closed.done():
             raise Unanswered(Degraded.CRASHED, "its process has ended")

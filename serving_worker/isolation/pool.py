@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from serving_worker.catalogue import Catalogue, by_item_id
 from serving_worker.isolation.breaker import Breaker, State
-from serving_worker.isolation.frames import Question, Reply
+from serving_worker.isolation.frames import Question, Reply, reply_bytes_max
 from serving_worker.isolation.limits import PoolLimits
 from serving_worker.isolation.process import PolicyProcess, Program
 from serving_worker.isolation.reasons import FAULTS, Degraded, Unanswered
@@ -57,6 +57,7 @@ class Pool:
         self.name = name
         self._program, self._limits, self._now_us = program, limits, monotonic_us
         self._items, self._log = by_item_id(catalogue), RareLog(logger, monotonic_us)
+        self._item_bytes = {surface: max(len(name.encode()) for name in items) for surface, items in self._items.items()}
         self._breaker = Breaker()
         self._seats: list[asyncio.Task[None]] = []
         self._up: set[PolicyProcess] = set()
@@ -104,15 +105,15 @@ class Pool:
     async def _answer(self, query: Query, seed: str, deadline_s: float) -> PolicyAnswer:
         until = asyncio.get_running_loop().time() + deadline_s
         process = await self._take(until)
-        asking = process.ask(Question(query, seed))
+        items = self._items[query.surface]
+        asking = process.ask(Question(query, seed), reply_bytes_max(min(query.k, len(items)), self._item_bytes[query.surface]))
         try:
-            async with asyncio.timeout_at(until):
-                answer = process.answer_in(await asyncio.shield(asking))
-        except TimeoutError as error:
-            raise Unanswered(Degraded.TIMEOUT, f"no answer after {deadline_s} s") from error
+            await asyncio.wait((asking,), timeout=max(0.0, until - asyncio.get_running_loop().time()))
         finally:
             self._hand_back(process, asking)
-        return PolicyAnswer(ranking_of(answer, self._items[query.surface], query.k), process.version)
+        if not asking.done():
+            raise Unanswered(Degraded.TIMEOUT, f"no answer after {deadline_s} s")
+        return PolicyAnswer(ranking_of(process.answer_in(asking.result()), items, query.k), process.version)
 
     async def _take(self, until: float) -> PolicyProcess:
         if not self._up:
@@ -160,7 +161,7 @@ class Pool:
         try:
             process = await PolicyProcess.start(self._program)
         except (Unanswered, OSError) as error:
-            self._log.warn(f"policy {self.name} cannot start: {error}")
+            self._log.warn(f"policy {self.name} cannot start: {str(error)!r}")
             return False
         self._started += 1
         self._up.add(process)
@@ -181,6 +182,6 @@ class Pool:
     def _count(self, ticket: int, error: Unanswered) -> None:
         if error.reason in FAULTS:
             self._breaker.failed(ticket, self._now_us())
-            self._log.warn(f"policy {self.name} gave no answer, {error.reason}: {error}")
+            self._log.warn(f"policy {self.name} gave no answer, {error.reason}: {str(error)!r}")
         else:
             self._breaker.abandoned(ticket)

@@ -90,9 +90,9 @@ class PolicyProcess:
     def is_up(self) -> bool:
         return not self._was_killed and not self._link.closed.done() and not self._child.ended.done()
 
-    def ask(self, question: Question) -> asyncio.Future[Reply]:
+    def ask(self, question: Question, reply_bytes_max: int) -> asyncio.Future[Reply]:
         """The reply, after as long as the policy takes: deadlines are the caller's. Raises Unanswered, as its future does."""
-        return self._link.send(frame(question))
+        return self._link.send(frame(question), reply_bytes_max)
 
     def answer_in(self, reply: Reply) -> Answer:
         """Raises Unanswered where there is none. A process whose memory has run out ends, so it is not asked again."""

@@ -24,9 +24,12 @@ def ranking_of(answer: Answer, candidates: Mapping[str, Candidate], k: int) -> R
     )
 
 
-def answer_of(ranking: Ranking) -> Answer:
-    """What a ranker gave, as it is written and judged. Raises whatever a thing that is no ranking runs into."""
-    items = [Item(ranked.candidate.item_id, ranked.propensity, ranked.score) for ranked in ranking.ranked]
+def answer_of(ranking: Ranking, k: int) -> Answer:
+    """What a ranker gave, as it is written and judged; of too many items, one too many.
+
+    Raises whatever a thing that is no ranking runs into.
+    """
+    items = [Item(ranked.candidate.item_id, ranked.propensity, ranked.score) for ranked in ranking.ranked[: k + 1]]
     return Answer(items, ranking.log_propensity)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from serving_worker.catalogue import Candidate, Candidates
 from serving_worker.errors import RankerError
-from serving_worker.isolation.frames import LENGTH_BYTES, Refusal, frame
+from serving_worker.isolation.frames import LENGTH_BYTES, Answer, Item, Refusal, frame
 from serving_worker.rankers.ranking import Query, Ranked, Ranking
 
 HOSTILE = "tests.serving_worker.hostile_rankers:Hostile"
@@ -81,6 +81,12 @@ def write_a_lie(_candidates: Candidates, _query: Query) -> None:
     _write_to_the_worker(len(payload).to_bytes(LENGTH_BYTES, "big") + payload)
 
 
+def flood(_candidates: Candidates, _query: Query) -> None:
+    """A million items, that the worker's loop would be busy with."""
+    answer = Answer([Item("a", 1.0, 1.0)] * 1_000_000, 0.0)
+    _write_to_the_worker(frame(answer))
+
+
 def answer_twice(_candidates: Candidates, _query: Query) -> None:
     """The second would be the answer to the next question."""
     os.write(_socket(), frame(Refusal("refused", "the first of two")))
@@ -136,6 +142,7 @@ DEEDS: dict[str, Callable[[Candidates, Query], None]] = {
         write_rubbish,
         write_a_lie,
         answer_twice,
+        flood,
         hang_up,
         look_for_secrets,
         print_a_lot,
@@ -147,6 +154,7 @@ LIES: dict[str, Callable[[Candidates, int], object]] = {
     "a list": lambda candidates, _k: list(candidates.items),
     "too few": lambda candidates, k: Ranking(best(candidates, k - 1), 0.0),
     "too many": lambda candidates, k: Ranking(best(candidates, k + 1), 0.0),
+    "everything": lambda candidates, _k: Ranking(best(candidates, len(candidates.items)), 0.0),
     "a stranger": lambda candidates, k: Ranking((*best(candidates, k - 1), Ranked(Candidate("stranger"), 1.0)), 0.0),
     "a number for an item": lambda candidates, k: Ranking((*best(candidates, k - 1), Ranked(Candidate(7), 1.0)), 0.0),  # type: ignore[arg-type]
     "one twice": lambda candidates, k: Ranking((*best(candidates, k - 1), best(candidates, 1)[0]), 0.0),

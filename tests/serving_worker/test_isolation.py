@@ -128,6 +128,7 @@ def test_a_policy_ranks_in_a_process_of_its_own(bench: Bench) -> None:
         ("write_a_lie", "unreadable"),
         ("hang_up", "crashed"),
         ("answer_twice", "refused"),
+        ("flood", "unreadable"),
     ],
 )
 def test_what_hurts_its_process_is_gone_with_it_and_another_one_answers(bench: Bench, act: str, reason: str) -> None:
@@ -151,6 +152,7 @@ def test_what_hurts_its_process_is_gone_with_it_and_another_one_answers(bench: B
         ("a list", "ranker_failed"),
         ("too few", "wrong_size"),
         ("too many", "wrong_size"),
+        ("everything", "wrong_size"),
         ("a stranger", "unknown_item"),
         ("a number for an item", "unreadable"),
         ("one twice", "repeated_item"),

@@ -4,7 +4,7 @@ import os
 from itertools import accumulate
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.environment import Environment
@@ -12,7 +12,18 @@ from schemas.errors import ConfigurationError
 from serving_worker.catalogue import Candidate
 from serving_worker.isolation.breaker import FAILURES_MIN, PAUSE_S_MAX, PAUSE_S_MIN, WINDOW_OUTCOMES_MAX, WINDOW_S, Breaker, State
 from serving_worker.isolation.config import PolicySettings
-from serving_worker.isolation.frames import MESSAGE_BYTES_MAX, Answer, FrameBuffer, Item, Ready, frame, read_reply
+from serving_worker.isolation.frames import (
+    MESSAGE_CHARACTERS_MAX,
+    REPLY_BYTES_MAX,
+    Answer,
+    FrameBuffer,
+    Item,
+    Ready,
+    Refusal,
+    frame,
+    read_reply,
+    reply_bytes_max,
+)
 from serving_worker.isolation.limits import HostLimits, parse_cpus
 from serving_worker.isolation.pool import RESTART_PAUSE_S_MAX, restart_pause_s
 from serving_worker.isolation.reasons import FAULTS, REFUSALS, Degraded, Unanswered, refusal_of
@@ -141,11 +152,20 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(versions: list[str
 
 def test_a_length_above_the_bound_is_not_waited_for() -> None:
     with pytest.raises(Unanswered) as refused:
-        FrameBuffer().feed((MESSAGE_BYTES_MAX + 1).to_bytes(4, "big"))
+        FrameBuffer().feed((REPLY_BYTES_MAX + 1).to_bytes(4, "big"))
     assert refused.value.reason is Degraded.UNREADABLE
 
 
+@given(st.lists(st.text(max_size=60), max_size=12), st.text(max_size=MESSAGE_CHARACTERS_MAX), st.floats())
+def test_every_true_reply_is_within_its_bound(names: list[str], message: str, number: float) -> None:
+    bound = reply_bytes_max(len(names), max((len(name.encode()) for name in names), default=0))
+    assert len(frame(Answer([Item(name, number, number) for name in names], number))) - 4 <= bound
+    assert len(frame(Refusal("bad_parameter", message))) - 4 <= REPLY_BYTES_MAX
+
+
 @given(st.binary(max_size=200))
+@example(b"\x82\xa4type\xa5Ready\xa7version\xa1\xff")
+@example(b"\x81" * 200_000)
 def test_bytes_that_are_no_reply_are_said_to_be_unreadable(payload: bytes) -> None:
     try:
         read_reply(payload)

@@ -21,7 +21,7 @@ from schemas.events import (
     UnitId,
 )
 from serving_worker.assignment import Asker
-from serving_worker.capacity import LAG_TICKS, Capacity
+from serving_worker.capacity import LAG_TICKS, Capacity, watch_lateness
 from serving_worker.catalogue import Candidate, Candidates, Catalogue
 from serving_worker.control import Control
 from serving_worker.errors import Shed
@@ -35,6 +35,7 @@ from serving_worker.rankers.ranking import Query, Ranked, Ranker, Ranking
 from serving_worker.recommend import POLICY_SHARE, Ask, Clock, PolicyRunner, Recommender, RecommenderSettings, Shelf, Surroundings
 from serving_worker.tally import ArmTally
 from tests.schemas.experiment_samples import DEFINITION, NOW
+from tests.waiting import eventually
 
 CATALOGUE = Catalogue(
     {"home": Candidates((Candidate("a", 1.0, "editors", "front"), Candidate("b", 0.5), Candidate("c", 2.0)), "spring")}
@@ -261,6 +262,24 @@ def test_what_is_beyond_the_worker_is_assigned_then_shed_and_counted_by_arm() ->
     assert registry.get_sample_value("tailrace_serving_worker_exposures_total", labels) == 1
     degraded = registry.get_sample_value("tailrace_serving_worker_degraded_answers_total", {**labels, "reason": "timeout"})
     assert degraded == 1
+
+
+def test_the_loops_lateness_is_measured_as_it_runs() -> None:
+    capacity, clock = Capacity(in_flight_max=10, late_us_max=1_000), count(0, 1_000_000)
+
+    def sheds() -> bool:
+        try:
+            with capacity.place():
+                return False
+        except Shed:
+            return True
+
+    async def body() -> None:
+        watching = asyncio.create_task(watch_lateness(capacity, lambda: next(clock)))
+        assert await asyncio.to_thread(eventually, sheds, 30)
+        watching.cancel()
+
+    asyncio.run(body())
 
 
 def test_an_event_loop_that_stays_late_sheds_and_one_late_turn_does_not() -> None:
