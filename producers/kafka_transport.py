@@ -101,8 +101,8 @@ _MADE: WeakSet[KafkaTransport] = WeakSet()
 
 
 def _leave_to_parent() -> None:
-    """In a forked process librdkafka's threads are gone: to let go of a handle would wait for them for ever. So it never goes,
-    not even when the interpreter ends.
+    """In a forked process librdkafka's threads are gone, with whatever locks they held: to let go of a handle may wait for one
+    of those for ever. So it never goes, not even when the interpreter ends.
     """
     for transport in list(_MADE):
         transport.keep()

@@ -28,6 +28,9 @@ ADOPT_INTERVAL_S = 5
 LEAVE_S = 600
 """What this release cannot read is looked at again after so long: by then a newer one may have taken it, or its time be over."""
 MEASURE_INTERVAL_S = 1
+CURSOR_INTERVAL_US = 100_000
+"""A cursor that is behind costs sending again, after a crash only."""
+
 US_PER_S = 1_000_000
 
 
@@ -87,7 +90,7 @@ class SpoolLog:
         self._segments: list[Segment] = []
         self._active: Segment | None = None
         self._others_bytes = 0
-        self._synced = self._measured = self._looked = Micros(0)
+        self._synced = self._saved = self._measured = self._looked = Micros(0)
 
     @property
     def bytes_used(self) -> int:
@@ -142,8 +145,10 @@ class SpoolLog:
         """What has to be done now and then."""
         now = self._now_us()
         self._sync(now)
-        self._save_cursors()
         self._remove_finished()
+        if now - self._saved >= CURSOR_INTERVAL_US:
+            self._saved = now
+            self._save_cursors()
         if now - self._measured >= MEASURE_INTERVAL_S * US_PER_S:
             self._measured = now
             self._expire(now)

@@ -30,7 +30,7 @@ EVENTS, QUICK_EVENTS = 400_000, 5_000
 TURNS, QUICK_TURNS = 3, 1
 EVENTS_S_MIN = 100_000
 LIMIT_S = 120.0
-WRITE_EVENTS = 1_000
+WRITE_EVENTS, READ_EVENTS = 1_000, 500
 NAMES = ("flat", "nested")
 DRAIN, READ, WRITE, PRODUCE = "drained into Kafka", "written to disk", "read and checked", "the client alone, reports taken"
 _HOW = """Events that another emitter has left on disk, adopted and sent by one with its defaults but for the rate, which is not
@@ -63,8 +63,9 @@ def present(measured: Mapping[str, Any]) -> Section:
 
 def _turn(place: Place, root: Path, workload: Workload, events: int) -> Iterator[tuple[str, float]]:
     records = _records(workload, events)
-    yield WRITE, events / _timed(lambda: _fill(root, records))
-    yield READ, events / _timed(lambda: _read(root, events))
+    root_of = partial(SpoolRoot, root, place.topic(workload.topic).removesuffix(workload.topic.name))
+    yield WRITE, events / _timed(lambda: _fill(root_of(), records))
+    yield READ, events / _timed(lambda: _read(root_of(), events))
     yield PRODUCE, events / _timed(lambda: _produce(place, workload, records))
     yield DRAIN, events / _timed(lambda: _drain(place, root, events))
 
@@ -81,22 +82,22 @@ def _records(workload: Workload, events: int) -> list[SpoolRecord]:
     return [SpoolRecord(workload.topic.name, 1, event.unit_id.encode(), codec.encode_datum(event)) for event in made]
 
 
-def _log(root: Path) -> SpoolLog:
-    return SpoolLog(SpoolRoot(root), ProducerId(new_id()), PosixDisk(), SpoolLimits(), now_us=now_us, new_id=new_id)
+def _log(root: SpoolRoot) -> SpoolLog:
+    return SpoolLog(root, ProducerId(new_id()), PosixDisk(), SpoolLimits(), now_us=now_us, new_id=new_id)
 
 
-def _fill(root: Path, records: list[SpoolRecord]) -> None:
+def _fill(root: SpoolRoot, records: list[SpoolRecord]) -> None:
     log = _log(root)
     for first in range(0, len(records), WRITE_EVENTS):
         log.append(records[first : first + WRITE_EVENTS], held=False)
     log.close()
 
 
-def _read(root: Path, events: int) -> None:
+def _read(root: SpoolRoot, events: int) -> None:
     """Nothing is settled, so everything is left as it was."""
     log = _log(root)
     log.tend()
-    assert len(log.read(events + 1)) == events, "all of them are read"
+    assert sum(iter(lambda: len(log.read(READ_EVENTS)), 0)) == events, "all of them are read"
     log.forget()
 
 

@@ -70,7 +70,7 @@ class Books(RuleBasedStateMachine):
         identity = Identity(PRODUCER, tuple(topic for _, topic in EVENT_TYPES))
         self.outbox = Outbox(identity, QUEUE_EVENTS_MAX, lambda: EventId(new_id()))
         self.encoder = Encoder(PRODUCER, "tailrace.", self.ids)
-        limits = SpoolLimits(bytes_max=100_000, age_s_max=3_600, drain_events_s=1_000_000)
+        limits = SpoolLimits(bytes_max=30_000, age_s_max=3_600, drain_events_s=1_000_000)
         root = SpoolRoot(Path(self.directory.name))
         self.log = SpoolLog(root, PRODUCER, self.disk, limits, now_us=self.clock, new_id=new_id)
         self.spool = Spool(self.log, lambda: self.seconds)
@@ -108,6 +108,24 @@ class Books(RuleBasedStateMachine):
     @rule()
     def work(self) -> None:
         self.spool.work()
+
+    @rule(turns=st.integers(1, 6))
+    def turn(self, turns: int) -> None:
+        for _ in range(turns):
+            self.emit(3, malformed=False)
+            self.move()
+            self.work()
+            self.drain()
+
+    @rule()
+    def lose_the_broker(self) -> None:
+        """What is in flight fails, goes to disk, is tried again, and fails again."""
+        self.broker(reachable=False, room=1_000)
+        for _ in range(2):
+            self.turn(2)
+            self.broker_times_out()
+            self.move()
+            self.wait(3)
 
     @rule(up=st.booleans())
     def registry(self, *, up: bool) -> None:
@@ -170,4 +188,4 @@ class Books(RuleBasedStateMachine):
 
 
 TestBooks = Books.TestCase
-TestBooks.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBooks.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

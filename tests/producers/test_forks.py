@@ -78,6 +78,21 @@ if child:
 """
 
 
+LETTING_GO = """
+import gc, os, sys
+from confluent_kafka import Producer
+from producers.kafka_transport import KafkaTransport
+
+transport = KafkaTransport("127.0.0.1:1", {})
+child = os.fork()
+if child == 0:
+    del transport
+    gc.collect()
+    sys.exit(0 if any(isinstance(found, Producer) for found in gc.get_objects()) else 1)
+print(os.waitpid(child, 0)[1])
+"""
+
+
 def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -112,3 +127,7 @@ def test_a_fork_beside_a_spool_and_a_kafka_client_loses_nothing_and_ends(tmp_pat
 @pytest.mark.parametrize("_turn", range(3))
 def test_a_forked_process_that_emits_nothing_ends_by_itself(tmp_path: Path, _turn: int) -> None:
     assert told_by(TELL + FORKED_AND_SILENT, str(tmp_path)) == "ended"
+
+
+def test_a_forked_process_never_lets_go_of_its_parents_client() -> None:
+    assert told_by(LETTING_GO) == "0"
