@@ -25,6 +25,8 @@ PUBLISH_TIMEOUT_S = 60.0
 WORKER_START_TIMEOUT_S = 60.0
 SINK_TIMEOUT_S = 180.0
 SERVING_SEED = "2020"
+BUDGET_MS = "5000"
+"""Of a request: a machine that is busy should not make the users see the fallback, for they come out the same in every run."""
 _POLL_S = 0.05
 
 _CATALOGUE = "TAILRACE_CATALOGUE_FILE"
@@ -53,7 +55,8 @@ def _write_inputs(home: Path, log: Sequence[Impression]) -> dict[str, str]:
     definitions = [*open_bandit.definitions(log), demo_ranking.definition(now_us())]
     experiments.write_text(json.dumps([dataclasses.asdict(definition) for definition in definitions], indent=2), encoding="utf-8")
     catalogue.write_text(json.dumps(demo_ranking.catalogue(), indent=2), encoding="utf-8")
-    return {_EXPERIMENTS: str(experiments), _CATALOGUE: str(catalogue), "TAILRACE_SERVING_SEED": SERVING_SEED}
+    fixed = {"TAILRACE_SERVING_SEED": SERVING_SEED, "TAILRACE_REQUEST_BUDGET_MS": BUDGET_MS}
+    return {_EXPERIMENTS: str(experiments), _CATALOGUE: str(catalogue), **fixed}
 
 
 def _emit(commands: Commands, log: Sequence[Impression], stages: Stages) -> Emitted:

@@ -101,7 +101,7 @@ def test_the_simulated_users_come_out_the_same_in_every_run(report: dict[str, An
     assert reading["expected"] == pytest.approx({"popularity": 0.18, "plackett_luce": 0.3296446}, abs=1e-6)
     assert reading["covered"] is True
     assert Counter(remark["code"] for remark in report["scorecards"][3]["alarms"]) == {}
-    assert report["users"]["clicks"] == 504
+    assert report["users"]["clicks"] == 501
 
 
 def test_no_process_is_left(report: dict[str, Any], home: Path) -> None:
