@@ -5,7 +5,6 @@ latest when the policy's share of the budget is over; the event says whose answe
 of its own: the emission only queues.
 """
 
-import dataclasses
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -137,8 +136,7 @@ class Recommender:
         except Shed:
             self._around.tally.shed(decision.assignments)
             raise
-        served = self._served(ask, now, decision, choice)
-        served = dataclasses.replace(served, latency_us=self._clock.monotonic_us() - started)
+        served = self._served(ask, now, decision, choice, started)
         self._around.emit(served)
         self._around.tally.answered(served)
         self._around.shadow(served, query)
@@ -162,7 +160,7 @@ class Recommender:
             self._log.warn(f"the control {self._control.policy_id} gave no answer, {error.reason}: {error}")
             return Choice(LAST_RESORT, self._control.last_resort(plain), reason)
 
-    def _served(self, ask: Ask, now: Micros, decision: Decision, choice: Choice) -> RecommendationServed:
+    def _served(self, ask: Ask, now: Micros, decision: Decision, choice: Choice, started_us: int) -> RecommendationServed:
         asker, candidates = ask.asker, self._surfaces[ask.asker.surface]
         return RecommendationServed(
             event_id=EventId(ask.request_id),
@@ -183,6 +181,7 @@ class Recommender:
             candidate_count=len(candidates.items),
             slate_log_propensity=choice.answer.ranking.log_propensity,
             context={key: value for key, value in asker.context.items() if key in self._settings.context_keys},
+            latency_us=self._clock.monotonic_us() - started_us,
         )
 
 
