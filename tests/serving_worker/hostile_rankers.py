@@ -66,9 +66,18 @@ def read_from_nowhere(_candidates: Candidates, _query: Query) -> None:
 
 
 def leave_a_child(_candidates: Candidates, query: Query) -> None:
+    _start_a_child(query)
+    time.sleep(3_600)
+
+
+def leave_a_child_and_quit(_candidates: Candidates, query: Query) -> None:
+    _start_a_child(query)
+    os._exit(3)
+
+
+def _start_a_child(query: Query) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     Path(query.parameters["child"]).write_text(str(child.pid), encoding="utf-8")
-    time.sleep(3_600)
 
 
 def write_rubbish(_candidates: Candidates, _query: Query) -> None:
@@ -139,6 +148,7 @@ DEEDS: dict[str, Callable[[Candidates, Query], None]] = {
         leave_by_exception,
         read_from_nowhere,
         leave_a_child,
+        leave_a_child_and_quit,
         write_rubbish,
         write_a_lie,
         answer_twice,
@@ -154,7 +164,7 @@ LIES: dict[str, Callable[[Candidates, int], object]] = {
     "a list": lambda candidates, _k: list(candidates.items),
     "too few": lambda candidates, k: Ranking(best(candidates, k - 1), 0.0),
     "too many": lambda candidates, k: Ranking(best(candidates, k + 1), 0.0),
-    "everything": lambda candidates, _k: Ranking(best(candidates, len(candidates.items)), 0.0),
+    "everything": lambda candidates, _k: Ranking(best(candidates, len(candidates.items)) * 1_000, 0.0),
     "a stranger": lambda candidates, k: Ranking((*best(candidates, k - 1), Ranked(Candidate("stranger"), 1.0)), 0.0),
     "a number for an item": lambda candidates, k: Ranking((*best(candidates, k - 1), Ranked(Candidate(7), 1.0)), 0.0),  # type: ignore[arg-type]
     "one twice": lambda candidates, k: Ranking((*best(candidates, k - 1), best(candidates, 1)[0]), 0.0),

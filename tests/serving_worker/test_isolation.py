@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -183,15 +184,28 @@ def test_a_process_whose_memory_has_run_out_gets_no_other_request(bench: Bench) 
     bench.run(body)
 
 
-def test_what_a_policy_has_started_is_gone_with_it(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("act", "reason"), [("leave_a_child", "timeout"), ("leave_a_child_and_quit", "crashed")])
+def test_what_a_policy_has_started_is_gone_with_it(bench: Bench, tmp_path: Path, act: str, reason: str) -> None:
     told = tmp_path / "child"
 
     async def body(pool: Pool) -> None:
-        assert await reason_of(pool.rank(asking("leave_a_child", child=str(told)), "seed", 3.0)) == "timeout"
+        assert await reason_of(pool.rank(asking(act, child=str(told)), "seed", 3.0)) == reason
         assert await answered(pool)
+        assert await asyncio.to_thread(eventually, lambda: not psutil.pid_exists(int(told.read_text())), LONG_S)
 
     bench.run(body)
-    assert eventually(lambda: not psutil.pid_exists(int(told.read_text())), LONG_S)
+
+
+def test_processes_that_end_while_nobody_asks_are_replaced_and_forgotten(bench: Bench) -> None:
+    async def body(pool: Pool) -> None:
+        for lives in range(2, 5):
+            [pid] = pool.status().pids
+            os.kill(pid, signal.SIGKILL)
+            assert await asyncio.to_thread(eventually, lambda: pool.status().started == lives, LONG_S)  # noqa: B023 - awaited here
+        assert await answered(pool) == ["c", "b", "a"]
+        assert pool._free.qsize() == 1
+
+    bench.run(body)
 
 
 def test_one_that_is_a_little_late_is_kept(bench: Bench) -> None:
@@ -202,6 +216,16 @@ def test_one_that_is_a_little_late_is_kept(bench: Bench) -> None:
         assert (pool.status().pids, pool.status().overrun) == (before, 0)
 
     bench.run(body, replace(LIMITS, grace_s=LONG_S))
+
+
+def test_a_loop_that_stood_still_does_not_blame_the_policy(bench: Bench) -> None:
+    async def body(pool: Pool) -> None:
+        request = asyncio.create_task(pool.rank(asking("nap", nap_s="0.05"), "seed", 0.2))
+        await asyncio.sleep(0)
+        threading.Event().wait(1.0)
+        assert (await request).version == "hostile-1"
+
+    bench.run(body)
 
 
 def test_a_cancelled_request_leaves_the_process_to_the_next(bench: Bench) -> None:
@@ -258,6 +282,21 @@ def test_a_policy_that_keeps_failing_is_not_asked_until_a_probe_succeeds(bench: 
         assert pool.status().breaker is State.CLOSED
 
     bench.run(body)
+
+
+def test_a_probe_whose_request_was_cancelled_leaves_the_next_one_to_be_the_probe(bench: Bench) -> None:
+    async def body(pool: Pool) -> None:
+        for _ in range(FAILURES_MIN):
+            assert await reason_of(pool.rank(asking("raise_something"), "seed", LONG_S)) == "ranker_failed"
+        bench.now_us += PAUSE_S_MIN * 1_000_000
+        probe = asyncio.create_task(pool.rank(asking("nap", nap_s="0.1"), "seed", LONG_S))
+        await asyncio.sleep(0)
+        probe.cancel()
+        await asyncio.wait((probe,), timeout=LONG_S)
+        assert await answered(pool) == ["c", "b", "a"]
+        assert pool.status().breaker is State.CLOSED
+
+    bench.run(body, replace(LIMITS, grace_s=LONG_S))
 
 
 def test_a_process_is_limited_from_outside_the_policys_reach(bench: Bench) -> None:

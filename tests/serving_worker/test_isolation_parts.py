@@ -157,6 +157,7 @@ def test_a_length_above_the_bound_is_not_waited_for() -> None:
 
 
 @given(st.lists(st.text(max_size=60), max_size=12), st.text(max_size=MESSAGE_CHARACTERS_MAX), st.floats())
+@example(["item-é"] * 10_000, "\U0001f300" * MESSAGE_CHARACTERS_MAX, 0.1)
 def test_every_true_reply_is_within_its_bound(names: list[str], message: str, number: float) -> None:
     bound = reply_bytes_max(len(names), max((len(name.encode()) for name in names), default=0))
     assert len(frame(Answer([Item(name, number, number) for name in names], number))) - 4 <= bound

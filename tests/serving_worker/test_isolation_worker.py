@@ -55,6 +55,7 @@ class Definitions:
 class Worker:
     answering: Answering
     registry: CollectorRegistry
+    experiments: Definitions
     emitted: list[Event] = field(default_factory=list)
     asked: int = 0
 
@@ -112,9 +113,10 @@ def run(tmp_path: Path) -> Callable[..., None]:
             )
             stock = stock_of(catalogue, "popularity", settings.rankers)
             told = RecommenderSettings(frozenset(), 7, settings.budget_us)
-            answering = Answering(stock, Definitions(definitions), told, settings, outlets)
+            experiments = Definitions(definitions)
+            answering = Answering(stock, experiments, told, settings, outlets)
             async with answering.at_work():
-                await body(Worker(answering, registry, emitted))
+                await body(Worker(answering, registry, experiments, emitted))
 
         asyncio.run(at_work())
         assert [child for child in psutil.Process().children() if "isolation.host" in " ".join(child.cmdline())] == []
@@ -174,12 +176,21 @@ def test_a_good_policy_answers_with_its_own_scores_and_version(run: Callable[...
     run(body, both_arms(""), settings=replace(SETTINGS, budget_us=60_000_000))
 
 
-def test_policies_that_no_experiment_names_have_no_process(run: Callable[..., None]) -> None:
+def test_policies_that_no_experiment_names_have_no_process_and_the_control_has_none(run: Callable[..., None]) -> None:
     async def body(worker: Worker) -> None:
         assert (await worker.ask()).policy_id == "popularity"
         assert psutil.Process().children() == []
 
-    run(body)
+    run(body, both_arms("", "popularity"))
+
+
+def test_a_policy_is_up_before_the_first_request_of_a_new_experiment(run: Callable[..., None]) -> None:
+    async def body(worker: Worker) -> None:
+        worker.experiments.definitions = (both_arms(""),)
+        await wait_for(lambda: worker.processes() == 1)
+        assert (await worker.ask()).degraded is None
+
+    run(body, settings=replace(SETTINGS, budget_us=60_000_000))
 
 
 def test_a_candidate_ranks_in_the_shadow_and_shows_nothing(run: Callable[..., None]) -> None:
