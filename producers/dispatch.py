@@ -142,6 +142,7 @@ class Dispatch:
         if self._spool is None:
             return 0
         now, sent = self._monotonic(), 0
+        self._spool.expect(many=not self.diverted)
         room = self._drain_room(now)
         while sent < room and (parcel := self._next_spooled()) is not None:
             if not self._offer(parcel):

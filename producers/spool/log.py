@@ -228,8 +228,6 @@ class SpoolLog:
             else:
                 self.counters.adopted += 1
             yield record, (segment, start)
-        if segment.own and segment.sealed:
-            self._tell_unread(segment, Loss.SPOOL_CORRUPT)
 
     def _pieces(self, segment: Segment) -> Iterator[Piece]:
         try:
@@ -256,6 +254,7 @@ class SpoolLog:
 
     def _remove_finished(self) -> None:
         for segment in [segment for segment in self._segments if segment.finished]:
+            self._tell_unread(segment, Loss.SPOOL_CORRUPT)  # all was read, and these were not there
             self._remove(segment)
         for claim in [claim for claim in self._adopted if not self._segments_in(claim)]:
             self._adopted.remove(claim)

@@ -26,6 +26,9 @@ BUFFER_EVENTS_MAX = 20_000
 WRITE_EVENTS_MAX = 1_000
 READ_AHEAD_EVENTS = 4_000
 READ_EVENTS = 1_000
+PROBE_EVENTS = 20
+"""Read ahead while hardly any can be sent: what is in memory for long may lose its file to a cap on size."""
+
 TICK_S = 0.02
 STALL_S = 2.0
 BACKOFF_MIN_S = 0.5
@@ -99,6 +102,7 @@ class Spool:
         self._stopping = threading.Event()
         self._busy_since: float | None = None
         self._stalled = self._news_for_disk = False
+        self._ahead = PROBE_EVENTS
         self._retry_at = 0.0
         self._backoff_s = BACKOFF_MIN_S
         self._thread = threading.Thread(target=self._run, name="tailrace-spool", daemon=True)
@@ -152,9 +156,13 @@ class Spool:
     def news(self) -> list[News]:
         return [self._news.popleft() for _ in range(len(self._news))]
 
+    def expect(self, *, many: bool) -> None:
+        """How much is going to be taken."""
+        self._ahead = READ_AHEAD_EVENTS if many else PROBE_EVENTS
+
     def take(self) -> Spooled | None:
         """The oldest record on disk that was not handed out. None where there is none, or it is still being read."""
-        self._news_for_disk |= len(self._ready) < READ_AHEAD_EVENTS // 2
+        self._news_for_disk |= len(self._ready) < self._ahead // 2
         return _pop(self._ready)
 
     def close(self, timeout_s: float) -> None:
@@ -240,11 +248,11 @@ class Spool:
         self.log.settle([self._settled.popleft() for _ in range(len(self._settled))])
 
     def _read(self) -> None:
-        if len(self._ready) < READ_AHEAD_EVENTS:
-            self._ready.extend(self.log.read(READ_EVENTS))
+        if (room := self._ahead - len(self._ready)) > 0:
+            self._ready.extend(self.log.read(min(room, READ_EVENTS)))
 
     def _more_to_read(self) -> bool:
-        return len(self._ready) < READ_AHEAD_EVENTS and self.log.unread
+        return len(self._ready) < self._ahead and self.log.unread
 
     def _tell_losses(self) -> None:
         self._news.extend(self.log.losses)

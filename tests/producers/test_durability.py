@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from producers.config import Durability
+from producers.config import Durability, SpoolLimits
 from producers.emitter import Emitter
 from producers.memory_transport import MemoryTransport
 from producers.spool.disk import PosixDisk
@@ -158,12 +158,29 @@ class HangingDisk(PosixDisk):
     """Writes while `well` is set, and waits for it otherwise."""
 
     def __init__(self) -> None:
-        self.well = threading.Event()
+        self.well, self.hanging = threading.Event(), threading.Event()
         self.well.set()
 
     def write(self, descriptor: int, data: bytes, start: int) -> None:
-        self.well.wait(WAIT_S)
+        if not self.well.is_set():
+            self.hanging.set()
+        self.well.wait(3 * WAIT_S)
         super().write(descriptor, data, start)
+
+
+def test_past_the_hosts_cap_the_oldest_are_dropped_and_counted(start: Start) -> None:
+    transport, limits = FlakyTransport(reachable=False), SpoolLimits(bytes_max=100_000, drain_events_s=1_000_000)
+    emitter = start(transport, Durability.SPOOL_ON_ERROR, spool_limits=limits, schema_ids=(registry := KnownSchemaIds(up=False)))
+    for first in range(0, 2_000, 100):
+        emit(emitter, first, first + 100)
+        assert eventually(lambda: books(emitter)[2] == 0, WAIT_S)
+    assert eventually(lambda: books(emitter)[4].get("spool_full", 0) > 0, WAIT_S)
+    emitted, acknowledged, queued, spooled, dropped = books(emitter)
+    assert emitted == acknowledged + queued + spooled + sum(dropped.values())
+    registry.up = transport.reachable = True
+    assert eventually(lambda: books(emitter)[3] == 0, WAIT_S)
+    assert books(emitter)[1] + sum(books(emitter)[4].values()) == 2_000
+    assert "s1999" in surfaces(transport.records)
 
 
 class FullDisk(PosixDisk):
@@ -204,10 +221,12 @@ def test_a_disk_that_hangs_stops_neither_those_who_emit_nor_what_is_sent(start: 
     emit(emitter, 0, 1)
     assert eventually(lambda: books(emitter) == (1, 1, 0, 0, {}), WAIT_S)
     disk.well.clear()
-    emit(emitter, 1, 50)
+    emit(emitter, 1, 25)
+    assert eventually(disk.hanging.is_set, WAIT_S)
+    emit(emitter, 25, 50)
     assert eventually(lambda: downgrades(emitter) == 1, WAIT_S)
     emit(emitter, 50, 100)
-    assert eventually(lambda: {"s50", "s99"} <= set(surfaces(transport.records)), WAIT_S)
+    assert eventually(lambda: set(named(25, 100)) <= set(surfaces(transport.records)), WAIT_S)
     disk.well.set()
     assert eventually(lambda: books(emitter) == (100, 100, 0, 0, {}), WAIT_S)
 
@@ -216,7 +235,7 @@ def test_a_disk_that_is_full_for_real_is_a_downgrade(tmp_path: Path) -> None:
     program = """
 import resource, sys
 from pathlib import Path
-from producers.config import Durability
+from producers.config import Durability, SpoolLimits
 from producers.memory_transport import MemoryTransport
 from producers.spool.disk import PosixDisk
 from producers.spool.frames import SpoolRecord

@@ -78,6 +78,34 @@ if child:
 """
 
 
+OUTLIVING_ITS_PARENT = """
+import os, sys
+from pathlib import Path
+from producers.main import emitter_from_environment
+from producers.spool.directory import SpoolRoot
+from tests.producers.event_samples import SERVED
+from tests.waiting import eventually
+
+spool = sys.argv[1] + "/spool"
+emitter = emitter_from_environment({
+    "TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+    "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1",
+    "TAILRACE_SPOOL_DIR": spool,
+    "TAILRACE_EMITTER_DURABILITY": "write_ahead",
+})
+emitter.emit(SERVED)
+assert eventually(lambda: emitter.status().spooled == 1, 10.0)
+told, ended = os.pipe(), os.pipe()
+if os.fork() == 0:
+    os.write(told[1], b"!")
+    os.close(ended[1])
+    os.read(ended[0], 1)  # until the parent has ended
+    os._exit(0)
+os.read(told[0], 1)
+emitter.close(1.0)
+print(len(SpoolRoot(Path(spool)).claim_orphans()))
+"""
+
 LETTING_GO = """
 import gc, os, sys
 from confluent_kafka import Producer
@@ -131,3 +159,7 @@ def test_a_forked_process_that_emits_nothing_ends_by_itself(tmp_path: Path, _tur
 
 def test_a_forked_process_never_lets_go_of_its_parents_client() -> None:
     assert told_by(LETTING_GO) == "0"
+
+
+def test_what_a_parent_leaves_can_be_adopted_while_its_child_lives_on(tmp_path: Path) -> None:
+    assert told_by(OUTLIVING_ITS_PARENT, str(tmp_path)) == "1"
