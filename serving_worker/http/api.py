@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, Counter
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -162,10 +162,15 @@ class Api:
         body = bytearray()
         try:
             async with asyncio.timeout(self._limits.body_timeout_s):
-                async for chunk in request.stream():
-                    body += chunk
+                while True:
+                    message = await request.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    body += message.get("body", b"")
                     if len(body) > self._limits.body_bytes_max:
                         raise self._too_large()
+                    if not message.get("more_body", False):
+                        break
         except TimeoutError as error:
             raise ApiError(408, "body_timeout", f"the body took longer than {self._limits.body_timeout_s} s") from error
         call.bytes_in = len(body)
@@ -175,12 +180,16 @@ class Api:
         return ApiError(413, "body_too_large", f"the body is larger than {self._limits.body_bytes_max} bytes")
 
     def _measured(self, route: str, answer: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+        latency, answered = self._metrics.latency.labels(route), dict[int, Counter]()
+
         async def measured(request: Request) -> Response:
             started, call = time.monotonic(), Call()
             response = await _refusals_as_answers(answer, request, call)
             took_s, status = time.monotonic() - started, response.status_code
-            self._metrics.latency.labels(route).observe(took_s)
-            self._metrics.requests.labels(route, str(status)).inc()
+            latency.observe(took_s)
+            if (counted := answered.get(status)) is None:  # finding a labelled counter costs more than counting
+                counted = answered[status] = self._metrics.requests.labels(route, str(status))
+            counted.inc()
             tell(route, status, took_s, call, len(response.body))
             return response
 

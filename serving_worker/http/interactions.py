@@ -1,12 +1,13 @@
 """From an interaction's message to its event, and the ids of calls that may be sent again."""
 
-import uuid
 from collections.abc import Callable
+
+import uuid_utils
 
 from schemas.events import EventId, Interaction, ItemId, Micros, RequestId, UnitId
 from serving_worker.http.messages import InteractionRequest
 
-_CALLS = uuid.UUID("6d2f6f52-7e0c-5b8a-9a44-1f0c2b9d7e31")
+_CALLS = uuid_utils.UUID("6d2f6f52-7e0c-5b8a-9a44-1f0c2b9d7e31")
 """The namespace of ids that are derived from idempotency keys."""
 
 
@@ -17,7 +18,7 @@ def unit_of(raw: str) -> UnitId:
 
 def id_of_call(what: str, unit_type: str, unit_id: str, key: str) -> str:
     """The id of a call of a unit under an idempotency key: the same, however often it is sent."""
-    return str(uuid.uuid5(_CALLS, f"{what}\0{unit_type}\0{unit_id}\0{key}"))
+    return str(uuid_utils.uuid5(_CALLS, f"{what}\0{unit_type}\0{unit_id}\0{key}"))
 
 
 def event_of(request: InteractionRequest, now: Micros, new_id: Callable[[], str]) -> Interaction:
