@@ -21,7 +21,7 @@ from producers.spool.log import Lost
 from producers.spool.spool import Refused, Spool, Stored
 from producers.transport import Outcome, Transport
 
-DRAIN_BATCH_MAX = 250
+DRAIN_BATCH_MAX = 100
 DRAIN_IN_FLIGHT_MAX = 50_000
 PERMANENT = frozenset(
     {"msg_size_too_large", "invalid_msg", "invalid_msg_size", "invalid_record", "record_list_too_large", "topic_exception"}

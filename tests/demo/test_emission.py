@@ -58,7 +58,7 @@ def test_a_log_larger_than_the_queue_is_emitted_whole(emitter: Emitter, transpor
     assert len(emission.clicks) == 334
     assert events(transport, "recommendations", RecommendationServed) == list(emission.answers)
     assert events(transport, "interactions", Interaction) == list(emission.clicks)
-    assert [(topic.undelivered, topic.dropped) for topic in emission.status.topics] == [(0, {}), (0, {})]
+    assert [(topic.undelivered, topic.dropped) for topic in emission.status.topics if topic.emitted] == [(0, {})] * 2
 
 
 def test_the_emitter_is_closed_also_where_an_event_cannot_be_made(emitter: Emitter) -> None:
