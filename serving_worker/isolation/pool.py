@@ -34,7 +34,7 @@ class PolicyAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """`pids` are of the processes that are up; `started` and `killed` count since the beginning."""
+    """`pids` are of the processes that are up. `started`, and `overrun` (killed for their time), count from the beginning."""
 
     pids: tuple[int, ...]
     waiting: int
@@ -160,8 +160,8 @@ class Pool:
         """From a process's start to its end. Whether it has ever answered."""
         try:
             process = await PolicyProcess.start(self._program)
-        except (Unanswered, OSError) as error:
-            self._log.warn(f"policy {self.name} cannot start: {str(error)!r}")
+        except Exception as error:  # noqa: BLE001 - the top of a seat's loop: whatever it is, the seat must not stay empty
+            self._log.warn(f"policy {self.name} cannot start, {type(error).__name__}: {str(error)!r}")
             return False
         self._started += 1
         self._up.add(process)
