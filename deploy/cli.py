@@ -4,44 +4,27 @@ A command's module is imported when the command runs, so that `tailrace env` nee
 answer is no, 2 wrong usage or configuration, 3 a part that is needed cannot be reached.
 """
 
-import importlib
 import logging
 
 import click
 
+from deploy.lazy_group import Command, LazyGroup
 from schemas.errors import ConfigurationError, ContractError, PartUnreachable
 
 COMMANDS = {
-    "up": "deploy.commands.up:up",
-    "down": "deploy.commands.down:down",
-    "status": "deploy.commands.status:status",
-    "doctor": "deploy.commands.doctor:doctor",
-    "env": "deploy.commands.env:env",
-    "schemas": "deploy.commands.schemas:schemas",
-    "serve": "deploy.commands.serve:serve",
-    "sink": "deploy.commands.sink:sink",
-    "dlq": "deploy.commands.dlq:dlq",
-    "audit": "deploy.commands.audit:audit",
-    "experiments": "deploy.commands.experiments:experiments",
-    "scorecard": "deploy.commands.scorecard:scorecard",
-    "demo": "deploy.commands.demo:demo",
-}
-"""Command name → where it lives, in the order in which `--help` lists them."""
-
-SUMMARIES = {
-    "up": "Start the local stack, or provision the existing services that are named.",
-    "down": "Stop the local stack; its data stay.",
-    "status": "Say how the parts of the stack are.",
-    "doctor": "Find what is wrong with the installation, and say what to do.",
-    "env": "Print the running stack's addresses as shell exports.",
-    "schemas": "Check the contracts, or register them.",
-    "serve": "Run the HTTP recommender.",
-    "sink": "Carry records from Kafka into the warehouse.",
-    "dlq": "List, show and replay the records that the warehouse could not take.",
-    "audit": "Say whether all that Kafka held is in the warehouse, once.",
-    "experiments": "Publish experiment definitions.",
-    "scorecard": "Say how an experiment went.",
-    "demo": "Show the whole way of an event on real parts.",
+    "up": Command("deploy.commands.up:up", "Start the local stack, or provision the existing services that are named."),
+    "down": Command("deploy.commands.down:down", "Stop the local stack; its data stay."),
+    "status": Command("deploy.commands.status:status", "Say how the parts of the stack are."),
+    "doctor": Command("deploy.commands.doctor:doctor", "Find what is wrong with the installation, and say what to do."),
+    "env": Command("deploy.commands.env:env", "Print the running stack's addresses as shell exports."),
+    "schemas": Command("deploy.commands.schemas:schemas", "Check the contracts, or register them."),
+    "serve": Command("deploy.commands.serve:serve", "Run the HTTP recommender."),
+    "sink": Command("deploy.commands.sink:sink", "Carry records from Kafka into the warehouse."),
+    "dlq": Command("deploy.commands.dlq:dlq", "List, show and replay the records that the warehouse could not take."),
+    "audit": Command("deploy.commands.audit:audit", "Say whether all that Kafka held is in the warehouse, once."),
+    "experiments": Command("deploy.commands.experiments:experiments", "Plan, apply, look at, explain and stop experiments."),
+    "scorecard": Command("deploy.commands.scorecard:scorecard", "Say how an experiment went."),
+    "demo": Command("deploy.commands.demo:demo", "Show the whole way of an event on real parts."),
 }
 
 
@@ -51,23 +34,8 @@ class _Refusal(click.ClickException):
         self.exit_code = exit_code
 
 
-class LazyGroup(click.Group):
-    """A group over COMMANDS. `--help` needs no command's module."""
-
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command), f"{COMMANDS[cmd_name]} is not a command"
-        return command
-
-    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, SUMMARIES[name]) for name in COMMANDS])
+class _Tailrace(LazyGroup):
+    """Makes of our errors what they are at the terminal."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -88,7 +56,7 @@ Examples:
 """
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES)
+@click.group(cls=_Tailrace, commands_at=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES)
 @click.version_option(package_name="tailrace", prog_name="tailrace")
 def main() -> None:
     """The event spine between a recommender and its experiments.

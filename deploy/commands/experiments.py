@@ -1,33 +1,23 @@
 """`tailrace experiments`: which commands there are. Each one's module is imported when it runs."""
 
-import importlib
 import logging
 
 import click
 
-COMMANDS = {
-    "validate": "deploy.commands.experiments_change:validate",
-    "plan": "deploy.commands.experiments_change:plan",
-    "apply": "deploy.commands.experiments_change:apply",
-    "stop": "deploy.commands.experiments_change:stop",
-    "list": "deploy.commands.experiments_view:list_all",
-    "show": "deploy.commands.experiments_view:show",
-    "explain": "deploy.commands.experiments_explain:explain",
-    "kill": "deploy.commands.experiments_kill:kill",
-    "size": "deploy.commands.experiments_size:size",
-}
-"""Command name → where it lives, in the order in which `--help` lists them."""
+from deploy.lazy_group import Command, LazyGroup
 
-SUMMARIES = {
-    "validate": "Say what is wrong with files of experiments; needs nothing to run.",
-    "plan": "Say what applying files would change.",
-    "apply": "Publish what files change: all of it or nothing.",
-    "stop": "End an experiment, everywhere, at once.",
-    "list": "List the experiments.",
-    "show": "Show an experiment with all its revisions.",
-    "explain": "Say which arms a unit is in, step by step.",
-    "kill": "Stop an experiment on this host, with or without Kafka.",
-    "size": "Say how many units an experiment needs, and how long.",
+COMMANDS = {
+    "validate": Command(
+        "deploy.commands.experiments_change:validate", "Say what is wrong with files of experiments; needs nothing to run."
+    ),
+    "plan": Command("deploy.commands.experiments_change:plan", "Say what applying files would change."),
+    "apply": Command("deploy.commands.experiments_change:apply", "Publish what files change: all of it or nothing."),
+    "stop": Command("deploy.commands.experiments_change:stop", "End an experiment, everywhere, at once."),
+    "list": Command("deploy.commands.experiments_view:list_all", "List the experiments."),
+    "show": Command("deploy.commands.experiments_view:show", "Show an experiment with all its revisions."),
+    "explain": Command("deploy.commands.experiments_explain:explain", "Say which arms a unit is in, step by step."),
+    "kill": Command("deploy.commands.experiments_kill:kill", "Stop an experiment on this host, with or without Kafka."),
+    "size": Command("deploy.commands.experiments_size:size", "Say how many units an experiment needs, and how long."),
 }
 
 EPILOG = """\b
@@ -40,26 +30,8 @@ Examples:
 """
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command), f"{COMMANDS[cmd_name]} is not a command"
-        return command
-
-    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, SUMMARIES[name]) for name in COMMANDS])
-
-
-@click.group(cls=_LazyGroup, epilog=EPILOG)
+@click.group(cls=LazyGroup, commands_at=COMMANDS, epilog=EPILOG)
 def experiments() -> None:
     """Experiments as data: files of definitions, the topic that holds them, and what serving makes of them."""
-    logging.getLogger("producers").addHandler(
-        logging.NullHandler()
-    )  # Kafka's client logs what it raises, and we say what is raised
+    # Kafka's client logs what it raises, and we say what is raised
+    logging.getLogger("producers").addHandler(logging.NullHandler())

@@ -12,6 +12,7 @@ from producers.main import now_us
 from schemas.environment import Environment
 from schemas.errors import ConfigurationError
 from schemas.events import ExperimentId
+from serving_worker.config import ExperimentSettings
 from serving_worker.experiments_kill_file import kill as write_kill
 from serving_worker.experiments_kill_file import lift as write_lift
 from serving_worker.experiments_kill_file import read_killed
@@ -53,12 +54,11 @@ def kill(experiment: str, named: Path | None, *, lift: bool, as_json: bool) -> N
 
 def _kill_file() -> Path:
     read = Environment(environment())
-    if (kill_file := read.file("TAILRACE_EXPERIMENTS_KILL_FILE")) is not None:
-        return kill_file
-    source = read.file("TAILRACE_EXPERIMENTS_SNAPSHOT") or read.file("TAILRACE_EXPERIMENTS_FILE")
+    source = ExperimentSettings.read(read).killing()
+    read.refuse_problems()
     if source is None:
         raise click.UsageError("which file? Name it with --file, or the workers' TAILRACE_EXPERIMENTS_SNAPSHOT")
-    return source.with_name(f"{source.name}.kill")
+    return source
 
 
 def _remark() -> str:
