@@ -160,5 +160,7 @@ async def _watch(experiments: ExperimentFile, metrics: WorkerMetrics, interval_s
 
 def _close(emitter: Emitter, timeout_s: float) -> None:
     status = emitter.close(timeout_s)
-    if status.undelivered:
-        logger.error("%d events were not delivered: %s", status.undelivered, status.topics)
+    if (lost := status.undelivered - status.spooled) > 0:
+        logger.error("%d events were not delivered: %s", lost, status.topics)
+    if status.spooled:
+        logger.info("%d events wait in the spool for the next emitter of this host", status.spooled)
