@@ -52,14 +52,17 @@ class KafkaExperimentLog:
 
     def poll(self, timeout_s: float) -> tuple[ExperimentDefinition | Refused, ...]:
         self._assign()
-        if not self._waiting:
-            first = self._consumer.poll(timeout_s)
-            for message in [] if first is None else [first, *self._consumer.consume(RECORDS_MAX, 0)]:
-                self._take(message)
-        found = []
-        while self._waiting:
-            found.append(self._read(self._waiting[0]))
-            self._waiting.popleft()
+        trouble = None if self._waiting else self._fetch(timeout_s)
+        found: list[ExperimentDefinition | Refused] = []
+        try:
+            while self._waiting:
+                found.append(self._read(self._waiting[0]))
+                self._waiting.popleft()
+        except LogUnavailable:
+            if not found:
+                raise
+        if trouble is not None and not found:
+            raise LogUnavailable(f"{self._topic}: {trouble}")
         return tuple(found)
 
     def caught_up(self, timeout_s: float) -> bool:
@@ -89,17 +92,23 @@ class KafkaExperimentLog:
         self._consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in found.partitions])
         self._next = dict.fromkeys(found.partitions, NOWHERE)
 
-    def _take(self, message: Message) -> None:
+    def _fetch(self, timeout_s: float) -> str | None:
+        """Take what has come; what is wrong beside it, if anything is."""
+        first = self._consumer.poll(timeout_s)
+        messages = [] if first is None else [first, *self._consumer.consume(RECORDS_MAX, 0)]
+        troubles = [self._take(message) for message in messages]
+        return next(filter(None, troubles), None)
+
+    def _take(self, message: Message) -> str | None:
         error, partition, offset = message.error(), message.partition(), message.offset()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+            return error.str()
         assert partition is not None, "a message of the log has a partition"
+        assert offset is not None, "and an offset"
         if error is None:
-            assert offset is not None, "a record has an offset"
             self._waiting.append(message)
-            self._next[partition] = offset + 1
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-            self._next[partition] = max(self._next[partition], offset or 0)
-        else:
-            raise LogUnavailable(f"{self._topic}: {error.str()}")
+        self._next[partition] = offset + (error is None)
+        return None
 
     def _read(self, message: Message) -> ExperimentDefinition | Refused:
         value, key = message.value(), (message.key() or b"").decode("utf-8", "replace")

@@ -8,7 +8,8 @@ breaks a rule is refused by name, and all else goes on. `as_of` moves on only wh
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
 
@@ -83,7 +84,8 @@ class Follower:
 
     def __init__(self, log: ExperimentLog, path: Path, now_us: Callable[[], Micros]) -> None:
         self._log, self._path, self._now_us = log, path, now_us
-        self._intake = Intake(_contents_of(path))
+        self._sequence, contents = _standing(path)
+        self._intake = Intake(contents)
         self._body = encode_body(self._intake.contents())
         self._written: bytes | None = None
         self._as_of = Micros(0)
@@ -98,35 +100,31 @@ class Follower:
             return False
         if not self._log.caught_up(ANSWER_TIMEOUT_S):
             return False
-        write(self._path, now, self._body)
+        self._sequence = max(self._sequence + 1, now)
+        write(self._path, self._sequence, now, self._body)
         self._written, self._as_of = self._body, now
         return True
 
 
 def follow(path: Path, open_log: Callable[[], ExperimentLog], now_us: Callable[[], Micros], stop: Event) -> None:
-    """Until `stop`: wait for the lock, then follow; what goes wrong is said once and tried again."""
-    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        while not stop.is_set():
-            if _locked(descriptor):
-                _follow_alone(path, open_log, now_us, stop)
-            stop.wait(RETRY_S)
-    finally:
-        os.close(descriptor)
+    """Until `stop`: wait for the lock, then follow; what goes wrong is said and tried again."""
+    while not stop.is_set():
+        try:
+            with _lock(path) as held:
+                if held:
+                    _follow_alone(path, open_log, now_us, stop)
+        except Exception:
+            logger.exception("following the experiments failed; it is begun anew")
+        stop.wait(RETRY_S)
 
 
 def _follow_alone(path: Path, open_log: Callable[[], ExperimentLog], now_us: Callable[[], Micros], stop: Event) -> None:
-    log = open_log()
-    try:
+    with closing(open_log()) as log:
         follower, trouble = Follower(log, path, now_us), ""
         while not stop.is_set():
             trouble = _said(_trouble_of(follower), trouble)
             if trouble:
                 stop.wait(RETRY_S)
-    except Exception:
-        logger.exception("following the experiments failed; it is begun anew")
-    finally:
-        log.close()
 
 
 def _trouble_of(follower: Follower) -> str:
@@ -144,23 +142,31 @@ def _said(trouble: str, before: str) -> str:
     return trouble
 
 
-def _contents_of(path: Path) -> Contents:
-    """What the host has already. A file that is wrong is begun anew: the topic has it all."""
+def _standing(path: Path) -> tuple[int, Contents]:
+    """The copy that the host has already. One that is wrong is begun anew: the topic has it all."""
     try:
-        return decode_body(*split(path.read_bytes()))
+        head, body = split(path.read_bytes())
+        return head.sequence, decode_body(head, body)
     except FileNotFoundError:
-        return Contents()
+        return 0, Contents()
     except ContractError:
         logger.exception("%s is begun anew", path)
-        return Contents()
+        return 0, Contents()
 
 
-def _locked(descriptor: int) -> bool:
+@contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Whether this process has the lock beside `path`. The system takes it from a process that has ended."""
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = True
     except BlockingIOError:
-        return False
-    return True
+        held = False
+    try:
+        yield held
+    finally:
+        os.close(descriptor)
 
 
 def _key(definition: ExperimentDefinition) -> tuple[ExperimentId, int]:

@@ -25,7 +25,7 @@ class SnapshotReader:
         if self._known is None:
             return decode_body(head, body)
         known, contents = self._known
-        if head.as_of < known.as_of:
+        if head.sequence < known.sequence:
             raise ContractError("it is older than the one that is served")
         return contents if head.sha256 == known.sha256 else decode_body(head, body)
 

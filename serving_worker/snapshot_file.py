@@ -1,8 +1,8 @@
 """The host's copy of the experiments: what its follower writes and every worker reads. Pure, but for the file itself.
 
-The first line is a head: the format, when the follower knew itself at the topic's end (`as_of`), and the SHA-256 of the rest. The
-rest is JSON: the revisions, and the records of the topic that are none. An idle follower only moves `as_of` on, so a reader that
-knows the sum need not read the rest again.
+The first line is a head: the format, a sequence that grows with every copy whatever the clock does, when the follower knew itself
+at the topic's end (`as_of`), and the SHA-256 of the rest. The rest is JSON: the revisions, and the records of the topic that are
+none. An idle follower only moves `as_of` on, so a reader that knows the sum need not read the rest again.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ class SnapshotFileError(ContractError):
 
 class Head(msgspec.Struct, frozen=True):
     format: int
+    sequence: int
     as_of: int
     sha256: str
 
@@ -44,9 +45,9 @@ def encode_body(contents: Contents) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def write(path: Path, as_of: Micros, body: bytes) -> None:
+def write(path: Path, sequence: int, as_of: Micros, body: bytes) -> None:
     """Raises OSError."""
-    head = msgspec.json.encode(Head(FORMAT, as_of, hashlib.sha256(body).hexdigest()))
+    head = msgspec.json.encode(Head(FORMAT, sequence, as_of, hashlib.sha256(body).hexdigest()))
     replace_file(path, head + b"\n" + body)
 
 

@@ -6,22 +6,33 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Producer
+from fastavro.types import Schema
 
 from deploy.cli import main
 from deploy.experiments.yaml_files import load
 from producers.config import ProducerSettings
-from producers.experiment_log import read_to_end
+from producers.errors import SchemaUnavailable
+from producers.experiment_log import LogUnavailable, Refused, read_to_end
 from producers.experiment_publisher import Overtaken
+from producers.kafka_experiment_log import KafkaExperimentLog
 from producers.main import experiment_log_for, publisher_for
+from producers.schema_ids import RegistrySchemaIds
+from producers.writer_schemas import RegistryWriterSchemas
+from schemas.codec import Codec
 from schemas.events import ExperimentDefinition, ExperimentId, ExperimentStatus
 from schemas.experiment_files import ExperimentFileError
+from schemas.topics import EXPERIMENTS, topic_name
+from schemas.wire import header
 from tests.schemas.experiment_samples import DEFINITION, DOCUMENT
+from tests.waiting import eventually
 
 NOWHERE = {"TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1", "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1"}
 FILLED_IN = {"revision", "changed_by", "changed_at", "effective_at"}
@@ -200,3 +211,64 @@ def test_two_applies_at_once_never_build_on_the_same_revision(installation: Mapp
     standing = sorted(revisions, key=lambda each: each.revision)
     assert [each.revision for each in standing] == list(range(1, len(won) + 2))
     assert [each.bucket_ranges[0].end for each in standing[1:]] == [each["bucket_ranges"][0]["end"] for each in won]
+
+
+class LateSchemas:
+    """A registry that goes away at its second question, and comes back at the third."""
+
+    def __init__(self, url: str) -> None:
+        self._registry, self._asked = RegistryWriterSchemas(url), 0
+
+    def schema(self, schema_id: int) -> Schema:
+        self._asked += 1
+        if self._asked == 2:
+            raise SchemaUnavailable(str(schema_id), "the registry does not answer", registered=None)
+        return self._registry.schema(schema_id)
+
+    def close(self) -> None:
+        self._registry.close()
+
+
+@pytest.mark.integration
+def test_nothing_that_was_read_is_lost_while_the_registry_is_away(installation: Mapping[str, str]) -> None:
+    settings = ProducerSettings.from_environment(installation)
+    revisions = [replace(DEFINITION, revision=number) for number in (1, 2, 3)]
+    publisher = publisher_for(settings)
+    publisher.publish(lambda: revisions, 15)
+    publisher.close()
+    topic = topic_name(settings.topic_prefix, EXPERIMENTS)
+    log = KafkaExperimentLog(settings.kafka_bootstrap, {}, LateSchemas(settings.registry_url), topic)
+    found: list[ExperimentDefinition | Refused] = []
+
+    def all_read() -> bool:
+        with suppress(LogUnavailable):
+            found.extend(log.poll(0.2))
+        return len(found) >= 3
+
+    assert eventually(all_read, 30)
+    assert found == revisions
+    assert log.caught_up(10)
+    log.close()
+
+
+@pytest.mark.integration
+def test_records_that_are_no_revisions_are_named_and_stop_nobody(installation: Mapping[str, str], tmp_path: Path) -> None:
+    settings = ProducerSettings.from_environment(installation)
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap})
+    topic = topic_name(settings.topic_prefix, EXPERIMENTS)
+    schema_id = RegistrySchemaIds(settings.registry_url, settings.topic_prefix).lookup(EXPERIMENTS)
+    misplaced = Codec(ExperimentDefinition).encode(DEFINITION, schema_id)
+    for key, value in (("a:1", b"garbage"), ("b:1", header(9_999) + b"x"), ("c:1", header(schema_id)), ("d:1", misplaced)):
+        producer.produce(topic, value, key)
+    producer.produce(topic, None, "e:1")
+    assert producer.flush(15) == 0
+    listed = json.loads(run("list", "--json", variables=installation).stdout)
+    assert listed["experiments"] == []
+    problems = {each["key"]: each["problem"] for each in listed["refused"]}
+    assert problems.keys() == {"a:1", "b:1", "c:1", "d:1", "e:1"}
+    assert "no schema 9999" in problems["b:1"]
+    assert problems["d:1"] == "the key is not that of ab-1:1"
+    assert "tombstone" in problems["e:1"]
+    applied = run("apply", write(tmp_path / "ab-1.json", WISH), variables=installation)
+    assert applied.exit_code == 0, applied.output
+    assert "not an experiment" in applied.stderr

@@ -200,6 +200,16 @@ def test_an_older_snapshot_never_replaces_a_newer_one(host: Host) -> None:
     assert "older than the one that is served" in str(host.reader.problem)
 
 
+def test_a_clock_that_is_set_back_holds_nothing_up(host: Host) -> None:
+    host.now = Micros(NOW + AGE_S * 1_000_000)
+    host.reads(DEFINITION)
+    assert host.reason() == Reason.ASSIGNED
+    host.now = Micros(NOW + 1)
+    assert host.reason() == Reason.STALE_CONFIG, "it is dated in the future"
+    assert host.reads(STOPPED)
+    assert host.reason() == Reason.NOT_RUNNING
+
+
 def test_a_heartbeat_does_not_make_the_layers_anew(host: Host) -> None:
     host.reads(DEFINITION)
     host.reader.reload()
@@ -279,14 +289,15 @@ def test_one_process_of_a_host_writes_and_another_takes_over_when_it_dies(tmp_pa
             return set()
         return {each["experiment_id"] for each in json.loads(split(path.read_bytes())[1])["experiments"]}
 
-    first = spawn.Process(target=_follow, args=(str(path), "first", stop))
-    second = spawn.Process(target=_follow, args=(str(path), "second", stop))
+    # an event each: one that is shared stays locked for ever if its holder is killed
+    first = spawn.Process(target=_follow, args=(str(path), "first", spawn.Event()), daemon=True)
+    second = spawn.Process(target=_follow, args=(str(path), "second", stop), daemon=True)
     first.start()
     assert eventually(lambda: writers() == {"first"}, 30)
     second.start()
     path.unlink()
     assert not eventually(path.exists, 1.5), "the first has nothing to say, and the second waits for the lock"
-    write(path, NOW, encode_body(Contents()))
+    write(path, 1, NOW, encode_body(Contents()))
     first.kill()
     first.join(30)
     assert eventually(lambda: writers() == {"second"}, 30)

@@ -89,13 +89,13 @@ def test_a_hosts_snapshot_is_explained_as_its_workers_serve_it(tmp_path: Path) -
         assert result.exit_code == 0, result.output
         return str(json.loads(result.output)["steps"][0]["reason"])
 
-    write(path, now_us(), encode_body(Contents((DEFINITION,))))
+    write(path, 1, now_us(), encode_body(Contents((DEFINITION,))))
     assert reason() == Reason.ASSIGNED
     assert run("kill", "ab-1", variables={"TAILRACE_EXPERIMENTS_SNAPSHOT": str(path)}).exit_code == 0
     assert reason() == Reason.KILLED
     assert run("kill", "ab-1", "--lift", "--file", f"{path}.kill").exit_code == 0
     assert reason() == Reason.ASSIGNED
-    write(path, Micros(now_us() - 10**12), encode_body(Contents((DEFINITION,))))
+    write(path, 1, Micros(now_us() - 10**12), encode_body(Contents((DEFINITION,))))
     assert reason() == Reason.STALE_CONFIG
 
 
