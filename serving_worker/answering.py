@@ -12,8 +12,8 @@ from schemas.events import Event, ExperimentStatus
 from serving_worker.capacity import Capacity, watch_lateness
 from serving_worker.catalogue import Catalogue, load_catalogue
 from serving_worker.control import Control
-from serving_worker.decision import POLICY
-from serving_worker.experiments import Experiments, Snapshot
+from serving_worker.experiments.decision import POLICY
+from serving_worker.experiments.definitions import Experiments, Snapshot
 from serving_worker.isolation.config import PolicySettings
 from serving_worker.isolation.limits import PoolLimits
 from serving_worker.isolation.policies import Policies

@@ -21,11 +21,11 @@ from producers.emitter import Emitter
 from producers.main import emitter_for, experiment_log_for, new_id, now_us
 from schemas.environment import Environment
 from schemas.events import Interaction, ItemId, Micros, RecommendationServed, RequestId, Slot, Traffic, UnitId
-from serving_worker.assignment import Asker
 from serving_worker.config import ExperimentSettings
-from serving_worker.decision import Decision, decide
-from serving_worker.experiments import ExperimentFile, Snapshot
-from serving_worker.experiments_feed import experiments_of, following
+from serving_worker.experiments.assignment import Asker
+from serving_worker.experiments.decision import Decision, decide
+from serving_worker.experiments.definitions import ExperimentFile, Snapshot
+from serving_worker.experiments.feed import experiments_of, following
 
 logger = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from producers.main import emitter_for, experiment_log_for, new_id, now_us
 from producers.metrics import EmitterMetrics
 from serving_worker.answering import Answering, Outlets, Stock, stock_of
 from serving_worker.config import SEED, WorkerSettings
-from serving_worker.experiments import ExperimentFile
-from serving_worker.experiments_feed import experiments_of, following
+from serving_worker.experiments.definitions import ExperimentFile
+from serving_worker.experiments.feed import experiments_of, following
 from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
 from serving_worker.http.fleet_metrics import Fleet
 from serving_worker.http.keys import load_keys

@@ -21,10 +21,10 @@ from openfeature.provider import AbstractProvider
 from openfeature.provider.metadata import Metadata
 
 from schemas.events import Assignment, Event, ExperimentId, Micros, RecommendationServed, RequestId, Traffic, UnitId
-from serving_worker.assignment import Asker, Reason
-from serving_worker.decision import entries_of
-from serving_worker.experiments import Experiments, Snapshot
-from serving_worker.layers import Entry
+from serving_worker.experiments.assignment import Asker, Reason
+from serving_worker.experiments.decision import entries_of
+from serving_worker.experiments.definitions import Experiments, Snapshot
+from serving_worker.experiments.layers import Entry
 
 T = TypeVar("T")
 

@@ -23,13 +23,13 @@ from schemas.events import (
     Slot,
     Traffic,
 )
-from serving_worker.assignment import Asker
 from serving_worker.capacity import Capacity
 from serving_worker.catalogue import Catalogue
 from serving_worker.control import LAST_RESORT, Control
-from serving_worker.decision import Decision, decide
 from serving_worker.errors import Shed
-from serving_worker.experiments import Experiments, Snapshot
+from serving_worker.experiments.assignment import Asker
+from serving_worker.experiments.decision import Decision, decide
+from serving_worker.experiments.definitions import Experiments, Snapshot
 from serving_worker.isolation.pool import PolicyAnswer
 from serving_worker.isolation.reasons import Degraded, Unanswered
 from serving_worker.rankers.ranking import Query, Ranked

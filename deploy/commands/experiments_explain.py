@@ -15,12 +15,12 @@ from schemas.events import ExperimentId, Micros, UnitId
 from schemas.experiment_files import ExperimentFileError, read_wishes
 from schemas.experiment_history import SNAPSHOT_AGE_S_MAX
 from schemas.experiment_plans import Author, PlanRefused, plan_of
-from serving_worker.assignment import Asker
-from serving_worker.experiments import Snapshot, Validity, snapshot_of
-from serving_worker.experiments_kill_file import read_killed
-from serving_worker.explanation import Explanation
-from serving_worker.explanation import explain as steps_of
-from serving_worker.snapshot_file import decode_body, split
+from serving_worker.experiments.assignment import Asker
+from serving_worker.experiments.definitions import Snapshot, Validity, snapshot_of
+from serving_worker.experiments.explanation import Explanation
+from serving_worker.experiments.explanation import explain as steps_of
+from serving_worker.experiments.kill_file import read_killed
+from serving_worker.experiments.snapshot_file import decode_body, split
 
 EPILOG = """\b
 Examples:

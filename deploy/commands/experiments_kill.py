@@ -13,9 +13,9 @@ from schemas.environment import Environment
 from schemas.errors import ConfigurationError
 from schemas.events import ExperimentId
 from serving_worker.config import ExperimentSettings
-from serving_worker.experiments_kill_file import kill as write_kill
-from serving_worker.experiments_kill_file import lift as write_lift
-from serving_worker.experiments_kill_file import read_killed
+from serving_worker.experiments.kill_file import kill as write_kill
+from serving_worker.experiments.kill_file import lift as write_lift
+from serving_worker.experiments.kill_file import read_killed
 
 EPILOG = """\b
 Examples:

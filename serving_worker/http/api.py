@@ -18,8 +18,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from schemas.events import Event, Micros, RequestId
-from serving_worker.assignment import Asker
 from serving_worker.errors import ApiError, Shed
+from serving_worker.experiments.assignment import Asker
 from serving_worker.http.access_log import Call, tell
 from serving_worker.http.interactions import event_of, id_of_call, unit_of
 from serving_worker.http.keys import ApiKey, Keys, refuse_forcing, refuse_surface

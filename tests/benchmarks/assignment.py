@@ -8,9 +8,9 @@ from typing import Any
 
 from schemas.events import Arm, BucketRange, EligibilityRule, ExperimentDefinition, ExperimentId, ExperimentKind, UnitId
 from schemas.experiment_rules import BUCKETS
-from serving_worker.assignment import Asker
-from serving_worker.decision import decide
-from serving_worker.experiments import Snapshot, snapshot_of
+from serving_worker.experiments.assignment import Asker
+from serving_worker.experiments.decision import decide
+from serving_worker.experiments.definitions import Snapshot, snapshot_of
 from tests.benchmarks.figures import percentile
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.part import Asked

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from schemas.events import Micros, UnitId
 from schemas.experiment_files import parse_experiments
-from serving_worker.assignment import Asker
-from serving_worker.decision import decide
-from serving_worker.experiments import snapshot_of
+from serving_worker.experiments.assignment import Asker
+from serving_worker.experiments.decision import decide
+from serving_worker.experiments.definitions import snapshot_of
 from tests.blast_radius.load import unit_of
 from tests.schemas.experiment_samples import DOCUMENT
 

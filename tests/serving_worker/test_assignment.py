@@ -24,9 +24,9 @@ from schemas.events import (
     Micros,
     UnitId,
 )
-from serving_worker.assignment import Asker, Domain, Reason, bucket_of, framed, place
-from serving_worker.experiments import snapshot_of
-from serving_worker.layers import Layer, enter
+from serving_worker.experiments.assignment import Asker, Domain, Reason, bucket_of, framed, place
+from serving_worker.experiments.definitions import snapshot_of
+from serving_worker.experiments.layers import Layer, enter
 from tests.schemas.experiment_samples import DEFINITION as SAMPLE
 from tests.schemas.experiment_samples import NOW
 

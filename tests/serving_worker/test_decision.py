@@ -20,9 +20,9 @@ from schemas.events import (
 )
 from schemas.experiment_history import broken_rules
 from schemas.experiment_rules import BUCKETS
-from serving_worker.assignment import Asker, Reason
-from serving_worker.decision import Decision, cannot_be_forced, decide
-from serving_worker.experiments import FUTURE_US_MAX, Snapshot, Validity, snapshot_of
+from serving_worker.experiments.assignment import Asker, Reason
+from serving_worker.experiments.decision import Decision, cannot_be_forced, decide
+from serving_worker.experiments.definitions import FUTURE_US_MAX, Snapshot, Validity, snapshot_of
 from tests.schemas.experiment_samples import DEFINITION, NOW
 
 UNITS = 100_000

@@ -17,7 +17,7 @@ from schemas.contracts import contract
 from schemas.events import Interaction, ItemId, RecommendationServed, Slot, Traffic, UnitId
 from serving_worker.config import ExperimentSettings
 from serving_worker.embedding import Served, Tailrace
-from serving_worker.experiments_feed import experiments_of
+from serving_worker.experiments.feed import experiments_of
 from tests.producers.event_samples import KnownSchemaIds
 from tests.schemas.experiment_samples import DOCUMENT
 from tests.waiting import eventually

@@ -12,13 +12,13 @@ import pytest
 
 from producers.experiment_log import LogUnavailable, Refused
 from schemas.events import BucketRange, ExperimentDefinition, ExperimentId, ExperimentStatus, Micros, UnitId
-from serving_worker.assignment import Asker, Reason
-from serving_worker.decision import decide
-from serving_worker.experiments import ExperimentFile, Snapshot
-from serving_worker.experiments_follower import HEARTBEAT_US, Follower, Intake, follow
-from serving_worker.experiments_kill_file import kill, lift, read_killed
-from serving_worker.experiments_snapshot import SnapshotReader
-from serving_worker.snapshot_file import Contents, decode_body, encode_body, split, write
+from serving_worker.experiments.assignment import Asker, Reason
+from serving_worker.experiments.decision import decide
+from serving_worker.experiments.definitions import ExperimentFile, Snapshot
+from serving_worker.experiments.follower import HEARTBEAT_US, Follower, Intake, follow
+from serving_worker.experiments.kill_file import kill, lift, read_killed
+from serving_worker.experiments.snapshot_file import Contents, decode_body, encode_body, split, write
+from serving_worker.experiments.snapshot_reader import SnapshotReader
 from tests.schemas.experiment_samples import DEFINITION, NOW
 from tests.waiting import eventually
 

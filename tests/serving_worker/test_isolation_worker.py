@@ -24,8 +24,8 @@ from schemas.events import (
     UnitId,
 )
 from serving_worker.answering import Answering, Outlets, stock_of
-from serving_worker.assignment import Asker
-from serving_worker.experiments import Snapshot, snapshot_of
+from serving_worker.experiments.assignment import Asker
+from serving_worker.experiments.definitions import Snapshot, snapshot_of
 from serving_worker.isolation.config import PolicySettings
 from serving_worker.isolation.limits import MIB, HostLimits, PoolLimits
 from serving_worker.metrics import WorkerMetrics

@@ -10,9 +10,9 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 
 from schemas.events import Arm, Event, ExperimentDefinition, ExperimentStatus, RecommendationServed, UnitId
-from serving_worker.assignment import Asker
-from serving_worker.decision import decide
-from serving_worker.experiments import Snapshot, snapshot_of
+from serving_worker.experiments.assignment import Asker
+from serving_worker.experiments.decision import decide
+from serving_worker.experiments.definitions import Snapshot, snapshot_of
 from serving_worker.openfeature_provider import Surroundings, TailraceProvider
 from tests.schemas.experiment_samples import DEFINITION, NOW
 

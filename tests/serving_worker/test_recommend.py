@@ -20,12 +20,12 @@ from schemas.events import (
     Traffic,
     UnitId,
 )
-from serving_worker.assignment import Asker
 from serving_worker.capacity import LAG_TICKS, Capacity, watch_lateness
 from serving_worker.catalogue import Candidate, Candidates, Catalogue
 from serving_worker.control import Control
 from serving_worker.errors import Shed
-from serving_worker.experiments import Snapshot, snapshot_of
+from serving_worker.experiments.assignment import Asker
+from serving_worker.experiments.definitions import Snapshot, snapshot_of
 from serving_worker.isolation.pool import PolicyAnswer
 from serving_worker.isolation.reasons import Degraded, Unanswered
 from serving_worker.metrics import WorkerMetrics

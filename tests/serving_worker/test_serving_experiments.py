@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from serving_worker.experiments import ExperimentFile
+from serving_worker.experiments.definitions import ExperimentFile
 from tests.schemas.experiment_samples import DOCUMENT
 
 

@@ -13,11 +13,11 @@ from deploy.cli import main
 from producers.main import now_us
 from schemas.events import BucketRange, EligibilityRule, ExperimentDefinition, ExperimentId, ExperimentStatus, Micros, UnitId
 from schemas.experiment_rules import BUCKETS
-from serving_worker.assignment import Asker, Reason, bucket_of
-from serving_worker.decision import decide
-from serving_worker.experiments import snapshot_of
-from serving_worker.explanation import explain
-from serving_worker.snapshot_file import Contents, encode_body, write
+from serving_worker.experiments.assignment import Asker, Reason, bucket_of
+from serving_worker.experiments.decision import decide
+from serving_worker.experiments.definitions import snapshot_of
+from serving_worker.experiments.explanation import explain
+from serving_worker.experiments.snapshot_file import Contents, encode_body, write
 from tests.schemas.experiment_samples import DEFINITION, DOCUMENT, NOW
 from tests.serving_worker.test_decision import HOLDBACK, LAYERS, twenty
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from schemas.events import Arm, BucketRange, ExperimentDefinition, ExperimentId, ExperimentStatus, Micros, UnitId
 from schemas.experiment_history import QUARANTINE_S, SNAPSHOT_AGE_S_MAX
 from schemas.experiment_plans import Author, PlanRefused, ending, plan_of
-from serving_worker.assignment import Asker
-from serving_worker.decision import decide
-from serving_worker.experiments import Validity, snapshot_of
+from serving_worker.experiments.assignment import Asker
+from serving_worker.experiments.decision import decide
+from serving_worker.experiments.definitions import Validity, snapshot_of
 from tests.schemas.experiment_samples import DEFINITION, NOW
 
 HOUR_US = 3_600_000_000

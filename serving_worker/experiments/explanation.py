@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from schemas.events import Assignment, Micros
 from schemas.experiment_rules import BUCKETS, name_of
-from serving_worker.assignment import Asker, Domain, fall, framed, prefix_of
-from serving_worker.decision import Decision, decide
-from serving_worker.experiments import Snapshot
-from serving_worker.layers import Layer, Tenant
+from serving_worker.experiments.assignment import Asker, Domain, fall, framed, prefix_of
+from serving_worker.experiments.decision import Decision, decide
+from serving_worker.experiments.definitions import Snapshot
+from serving_worker.experiments.layers import Layer, Tenant
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from schemas.errors import ContractError
 from schemas.events import Micros
-from serving_worker.experiments import Reading, Validity
-from serving_worker.snapshot_file import Contents, Head, decode_body, split
+from serving_worker.experiments.definitions import Reading, Validity
+from serving_worker.experiments.snapshot_file import Contents, Head, decode_body, split
 
 MICROS = 1_000_000
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.events import ExperimentId
-from serving_worker.durable_file import replace_file
+from serving_worker.experiments.durable_file import replace_file
 
 
 def read_killed(path: Path | None) -> frozenset[ExperimentId]:

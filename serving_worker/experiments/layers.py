@@ -21,7 +21,7 @@ from schemas.events import (
     Micros,
 )
 from schemas.experiment_rules import BUCKETS
-from serving_worker.assignment import Asker, Domain, Reason, fall, prefix_of
+from serving_worker.experiments.assignment import Asker, Domain, Reason, fall, prefix_of
 
 T = TypeVar("T")
 

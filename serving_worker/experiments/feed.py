@@ -8,9 +8,9 @@ from pathlib import Path
 from producers.experiment_log import ExperimentLog
 from schemas.events import Micros
 from serving_worker.config import ExperimentSettings
-from serving_worker.experiments import ExperimentFile
-from serving_worker.experiments_follower import follow
-from serving_worker.experiments_snapshot import SnapshotReader
+from serving_worker.experiments.definitions import ExperimentFile
+from serving_worker.experiments.follower import follow
+from serving_worker.experiments.snapshot_reader import SnapshotReader
 
 STOP_TIMEOUT_S = 10.0
 """For the follower to end: a poll, a question to the brokers, and the disk."""

@@ -18,7 +18,7 @@ from schemas.errors import ContractError
 from schemas.events import ExperimentDefinition, ExperimentId, Micros
 from schemas.experiment_history import broken_rules
 from schemas.experiment_rules import name_of
-from serving_worker.snapshot_file import Contents, decode_body, encode_body, split, write
+from serving_worker.experiments.snapshot_file import Contents, decode_body, encode_body, split, write
 
 logger = logging.getLogger(__name__)
 

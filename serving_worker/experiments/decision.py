@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.events import Assignment, ExperimentId, Micros
-from serving_worker.assignment import Asker, Reason, framed
-from serving_worker.experiments import Snapshot
-from serving_worker.layers import Entry, enter, force, hold_out
+from serving_worker.experiments.assignment import Asker, Reason, framed
+from serving_worker.experiments.definitions import Snapshot
+from serving_worker.experiments.layers import Entry, enter, force, hold_out
 
 POLICY = "policy"
 """The parameter by which an arm names its ranker."""

@@ -17,7 +17,7 @@ from producers.experiment_log import Refused
 from schemas.errors import ContractError
 from schemas.events import ExperimentDefinition, Micros
 from schemas.experiment_files import read_definitions
-from serving_worker.durable_file import replace_file
+from serving_worker.experiments.durable_file import replace_file
 
 FORMAT = 1
 

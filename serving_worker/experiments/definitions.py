@@ -10,8 +10,8 @@ from schemas.errors import ContractError
 from schemas.events import ExperimentDefinition, ExperimentId, ExperimentKind, Micros
 from schemas.experiment_files import parse_experiments
 from schemas.experiment_rules import PLACED_KINDS
-from serving_worker.experiments_kill_file import read_killed
-from serving_worker.layers import BEGINNING, Holdback, Layer, holdback_of, layer_of
+from serving_worker.experiments.kill_file import read_killed
+from serving_worker.experiments.layers import BEGINNING, Holdback, Layer, holdback_of, layer_of
 
 FUTURE_US_MAX = 60_000_000
 """A snapshot from further ahead was dated by a clock that was wrong: its age is not known."""
