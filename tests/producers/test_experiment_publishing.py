@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -245,9 +245,14 @@ def test_nothing_that_was_read_is_lost_while_the_registry_is_away(installation: 
             found.extend(log.poll(0.2))
         return len(found) >= 3
 
+    def at_the_end() -> bool:
+        """Behind the last revision stands the mark of its transaction."""
+        found.extend(log.poll(0.2))
+        return log.caught_up(10)
+
     assert eventually(all_read, 30)
+    assert eventually(at_the_end, 30)
     assert found == revisions
-    assert log.caught_up(10)
     log.close()
 
 
@@ -256,7 +261,8 @@ def test_records_that_are_no_revisions_are_named_and_stop_nobody(installation: M
     settings = ProducerSettings.from_environment(installation)
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap})
     topic = topic_name(settings.topic_prefix, EXPERIMENTS)
-    schema_id = RegistrySchemaIds(settings.registry_url, settings.topic_prefix).lookup(EXPERIMENTS)
+    with closing(RegistrySchemaIds(settings.registry_url, settings.topic_prefix)) as ids:
+        schema_id = ids.lookup(EXPERIMENTS)
     misplaced = Codec(ExperimentDefinition).encode(DEFINITION, schema_id)
     for key, value in (("a:1", b"garbage"), ("b:1", header(9_999) + b"x"), ("c:1", header(schema_id)), ("d:1", misplaced)):
         producer.produce(topic, value, key)
