@@ -289,8 +289,9 @@ def test_one_process_of_a_host_writes_and_another_takes_over_when_it_dies(tmp_pa
             return set()
         return {each["experiment_id"] for each in json.loads(split(path.read_bytes())[1])["experiments"]}
 
-    # an event each: one that is shared stays locked for ever if its holder is killed
-    first = spawn.Process(target=_follow, args=(str(path), "first", spawn.Event()), daemon=True)
+    # an event each: one that is shared stays locked for ever if its holder is killed; kept, or it is gone before it is opened
+    never = spawn.Event()
+    first = spawn.Process(target=_follow, args=(str(path), "first", never), daemon=True)
     second = spawn.Process(target=_follow, args=(str(path), "second", stop), daemon=True)
     first.start()
     assert eventually(lambda: writers() == {"first"}, 30)

@@ -119,7 +119,7 @@ def run(tmp_path: Path) -> Callable[..., None]:
                 await body(Worker(answering, registry, experiments, emitted))
 
         asyncio.run(at_work())
-        assert [child for child in psutil.Process().children() if "isolation.host" in " ".join(child.cmdline())] == []
+        assert policy_processes() == []
 
     return run
 
@@ -179,7 +179,7 @@ def test_a_good_policy_answers_with_its_own_scores_and_version(run: Callable[...
 def test_policies_that_no_experiment_names_have_no_process_and_the_control_has_none(run: Callable[..., None]) -> None:
     async def body(worker: Worker) -> None:
         assert (await worker.ask()).policy_id == "popularity"
-        assert psutil.Process().children() == []
+        assert policy_processes() == []
 
     run(body, both_arms("", "popularity"))
 
@@ -224,6 +224,11 @@ def test_a_candidate_that_fails_says_so_and_one_without_a_process_is_dropped_and
     never = "tests.serving_worker.hostile_rankers:NeverReady"
     rankers = {**SETTINGS.rankers, "hostile": "tests.serving_worker.hostile_rankers:Refusing", "never": never}
     run(body, settings=replace(SETTINGS, rankers=rankers, shadow={"hostile": 1.0, "never": 1.0}))
+
+
+def policy_processes() -> list[psutil.Process]:
+    """Of this process's children: others' tests may have some, too."""
+    return [child for child in psutil.Process().children() if "isolation.host" in " ".join(child.cmdline())]
 
 
 async def wait_for(holds: Callable[[], bool]) -> None:

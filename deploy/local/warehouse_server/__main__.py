@@ -88,6 +88,7 @@ def serve(config: ServerConfig) -> None:
             lifespan="off",
             timeout_graceful_shutdown=config.limits.grace_seconds,
             timeout_keep_alive=75,
+            http="h11",  # httptools takes no URL above 64 kB, and a query may stand in it
             h11_max_incomplete_event_size=URL_BYTES_MAX,
             server_header=False,
         )
