@@ -1,34 +1,26 @@
 """What an answer of ten slots costs a worker, by event loop and parser, with emission and without."""
 
-import json
 import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from tests.benchmarks.ground import Ground, Place
 from tests.benchmarks.part import Asked
 from tests.benchmarks.presentation import Section, Table, at_least
 from tests.blast_radius.figures import latency_ms
-from tests.blast_radius.ground import CATALOGUE
 from tests.blast_radius.load import Block
+from tests.blast_radius.workers import Load, block, on, worker, write_catalogue
 
 CALM_REQUESTS_S, BUSY_REQUESTS_S = 500, 2_000
 BLOCK_S, QUICK_BLOCK_S = 8.0, 1.0
-BLOCK_LIMIT_S = 120
-END_LIMIT_S = 30
 REQUESTS_S_MIN = 3_000
 OURS = "uvloop, httptools"
-_HOW = f"""The worker has one core, its load, Kafka and all else the other. Open-loop load of ten slots out of a hundred items,
-{CALM_REQUESTS_S} and {BUSY_REQUESTS_S} requests a second; a latency counts from when its request was due. CPU is the worker's,
-its emitter's thread and Kafka's client included, at the busy rate; a core serves 1 s ÷ that."""
+_HOW = f"""The worker and all its threads have one core, its load the other, Kafka either. Open-loop load of ten slots out of a
+hundred items, {CALM_REQUESTS_S} and {BUSY_REQUESTS_S} requests a second; a latency counts from when its request was due. CPU is
+the worker's, its emitter's thread and Kafka's client included, at the busy rate; a core serves 1 s ÷ that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,44 +62,21 @@ def present(measured: Mapping[str, Any]) -> Section:
 
 def _measured(ground: Ground, place: Place, directory: Path, contender: Contender, seconds: float) -> dict[str, Any]:
     cores = sorted(os.sched_getaffinity(0))
-    with _serving(place, directory, contender) as (process, url):
-        process.cpu_affinity(cores[:1])
-        _block(url, CALM_REQUESTS_S, 1.0, cores)
-        calm = _block(url, CALM_REQUESTS_S, seconds, cores)
-        before = sum(process.cpu_times()[:2])
-        busy = _block(url, BUSY_REQUESTS_S, seconds, cores)
-        cpu_us = (sum(process.cpu_times()[:2]) - before) / len(busy.latencies_ms) * 1e6
+    variables = {
+        **place.variables,
+        "TAILRACE_CATALOGUE_FILE": str(write_catalogue(directory)),
+        "TAILRACE_SERVING_SEED": "1",
+    }
+    served = ("tests.benchmarks.served", *contender.arguments)
+    with on(cores[1:] or cores), worker(variables, directory / "served.log", cores[:1], *served) as found:
+        block(found.url, Load(CALM_REQUESTS_S, 1.0))
+        calm = block(found.url, Load(CALM_REQUESTS_S, seconds))
+        before = sum(found.process.cpu_times()[:2])
+        busy = block(found.url, Load(BUSY_REQUESTS_S, seconds))
+        cpu_us = (sum(found.process.cpu_times()[:2]) - before) / len(busy.latencies_ms) * 1e6
     ground.say(f"serving, {contender.name}: {cpu_us:.0f} µs a request")
     return {"cpu_us": cpu_us, "calm": _figures(calm), "busy": _figures(busy)}
 
 
 def _figures(block: Block) -> dict[str, float]:
     return {"p50_ms": latency_ms(block, 0.5), "p99_ms": latency_ms(block, 0.99), "failed": block.failed}
-
-
-@contextmanager
-def _serving(place: Place, directory: Path, contender: Contender) -> Iterator[tuple[psutil.Process, str]]:
-    catalogue = directory / "catalogue.json"
-    catalogue.write_text(json.dumps(CATALOGUE), encoding="utf-8")
-    variables = {**os.environ, **place.variables, "TAILRACE_CATALOGUE_FILE": str(catalogue), "TAILRACE_SERVING_SEED": "1"}
-    command = [sys.executable, "-m", "tests.benchmarks.served", *contender.arguments]
-    process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert process.stdout is not None
-        yield psutil.Process(process.pid), process.stdout.readline().removeprefix("serving on ").strip()
-    finally:
-        process.terminate()
-        process.communicate(timeout=END_LIMIT_S)
-
-
-def _block(url: str, rate: int, seconds: float, cores: list[int]) -> Block:
-    command = [sys.executable, "-m", "tests.blast_radius.load", url, str(rate), str(seconds), "0"]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=BLOCK_LIMIT_S,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores[1:] or cores),
-    )
-    return Block(**json.loads(done.stdout))

@@ -11,10 +11,11 @@ import tempfile
 from pathlib import Path
 
 from tests.blast_radius.figures import UNTOUCHED, failed
-from tests.blast_radius.ground import Load, ground
+from tests.blast_radius.ground import ground
 from tests.blast_radius.load import Block
 from tests.blast_radius.report import EMISSION, met, rows, write
 from tests.blast_radius.running import compared, conditions, rounds
+from tests.blast_radius.workers import Load
 
 DOCS = Path("docs")
 

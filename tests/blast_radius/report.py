@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.blast_radius.figures import UNTOUCHED, Round, effects, failed, same_bytes
-from tests.blast_radius.ground import Load
 from tests.blast_radius.running import BEHAVED, SILENT
+from tests.blast_radius.workers import Load
 
 EMISSION = "emission"
 LIMITS = {"kafka": 1.10, "spool": 1.10}

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from tests.blast_radius.arms import DEEDS, control_places
 from tests.blast_radius.disturbances import disturbances, misbehaving
 from tests.blast_radius.figures import AGAIN, UNTOUCHED
-from tests.blast_radius.ground import Ground, Load, Worker
+from tests.blast_radius.ground import Ground
 from tests.blast_radius.load import Block
+from tests.blast_radius.workers import Load, Worker
 
 SILENT, BEHAVED = "no emission", "all policies behave"
 WARM_UP = Load(200.0, 3.0)

@@ -9,10 +9,11 @@ import pytest
 
 from schemas.errors import PartUnreachable
 from tests.blast_radius.figures import AGAIN, UNTOUCHED, effects, failed, latency_ms, same_bytes, upper_bound
-from tests.blast_radius.ground import Load, ground
+from tests.blast_radius.ground import ground
 from tests.blast_radius.load import NONE, Block
 from tests.blast_radius.report import met, rows, write
 from tests.blast_radius.running import BEHAVED, SILENT, compared, conditions, rounds
+from tests.blast_radius.workers import Load
 
 SHORT = Load(100.0, 2.0)
 GONE = ("all of analysis dead", "kafka hanging", "spool's disk full, kafka dead", "registry dead", "a policy sleeps")
