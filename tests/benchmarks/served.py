@@ -6,17 +6,18 @@ import sys
 import uvicorn
 
 from producers.config import ProducerSettings
+from producers.emitter import Emitter
 from producers.main import emitter_for
 from serving_worker.config import WorkerSettings
 from serving_worker.http.server import listen, url_of
 from serving_worker.main import build_app
-from tests.blast_radius.silent_worker import silent_emitter
+from tests.blast_radius.silent_worker import Silent
 
 
 def main() -> None:
     loop, parser, *rest = sys.argv[1:]
     settings = WorkerSettings.from_environment(os.environ)
-    emitter = silent_emitter() if rest else emitter_for(ProducerSettings.from_environment(os.environ))
+    emitter: Emitter = Silent() if rest else emitter_for(ProducerSettings.from_environment(os.environ))
     listener = listen("127.0.0.1", 0)
     print(f"serving on {url_of(listener)}", flush=True)
     app = build_app(settings, emitter)
