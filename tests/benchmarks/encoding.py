@@ -21,8 +21,8 @@ EVENTS, QUICK_EVENTS = 5_000, 200
 TURNS = 5
 NAMES = ("flat", "nested")
 _HOW = """Microseconds an event, the median of five turns, taken in turn. Both write the same bytes (asserted before they are
-timed). Encoding is fastavro's in all of them; the codec saves what stands around it: naming the branch of each union, and a
-generated function from the event to fastavro's dict."""
+timed). The codec writes with a function that is generated from the contract; the serializer is fastavro's general writer, with
+what Confluent's client does around it."""
 
 Encoders = dict[str, Callable[[int], Any]]
 

@@ -1,4 +1,5 @@
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import fastavro
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract
+from schemas.datum_writer import datum_writer
 from schemas.errors import DatumError, WireError
 from schemas.events import EventId, Interaction, ItemId, Micros, ProducerId, Stamp, Traffic, UnitId
 from schemas.wire import HEADER_BYTES
@@ -39,15 +41,38 @@ def test_a_record_random_in_every_field_comes_back_as_it_was(record_type: type[A
     assert codec.decode(value, parse_physical(contract(record_type.__name__).newest.schema)) == record
 
 
-@given(records(Interaction))
-def test_the_bytes_are_those_of_a_plain_avro_writer(record: Interaction) -> None:
-    value = Codec(Interaction).encode(record, 3)
+@given(st.data())
+@pytest.mark.parametrize("record_type", EVENT_TYPES)
+def test_the_bytes_are_those_of_a_general_avro_writer(record_type: type[Any], data: st.DataObject) -> None:
+    value = Codec(record_type).encode_datum(data.draw(records(record_type)))
 
-    fields = fastavro.schemaless_reader(BytesIO(value[HEADER_BYTES:]), PHYSICAL, None)
+    schema = parse_physical(contract(record_type.__name__).newest.schema)
+    fields = fastavro.schemaless_reader(BytesIO(value), schema, None)
     assert isinstance(fields, dict)
     again = BytesIO()
-    fastavro.schemaless_writer(again, PHYSICAL, fields)
-    assert again.getvalue() == value[HEADER_BYTES:]
+    fastavro.schemaless_writer(again, schema, fields)
+    assert again.getvalue() == value
+
+
+@pytest.mark.parametrize("number", [0, -1, 63, 64, -64, -65, 8191, 8192, 2**31, -(2**63), 2**63 - 1])
+def test_whole_numbers_of_every_length_are_a_general_writers(number: int) -> None:
+    schema = {"type": "record", "name": "One", "fields": [{"name": "number", "type": "long"}]}
+    written = BytesIO()
+    fastavro.schemaless_writer(written, schema, {"number": number})
+
+    one = SimpleNamespace(number=number)
+    assert datum_writer(schema)(one, one) == written.getvalue()
+
+
+@pytest.mark.parametrize("union", [["null", "string"], ["string", "null"]])
+@pytest.mark.parametrize("text", [None, "words"])
+def test_null_may_be_either_branch_of_a_union(union: list[str], text: str | None) -> None:
+    schema = {"type": "record", "name": "One", "fields": [{"name": "text", "type": union}]}
+    written = BytesIO()
+    fastavro.schemaless_writer(written, schema, {"text": text})
+
+    one = SimpleNamespace(text=text)
+    assert datum_writer(schema)(one, one) == written.getvalue()
 
 
 def test_the_stamp_takes_the_place_of_the_events_own() -> None:
@@ -95,6 +120,9 @@ def test_a_byte_too_many_is_an_error() -> None:
         {"session_id": 7},
         {"traffic": "alien"},
         {"position": 2**31},
+        {"occurred_at": 2**63},
+        {"surface": None},
+        {"surface": "half of a pair \ud800"},
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_when_it_is_encoded(wrong: dict[str, Any]) -> None:
