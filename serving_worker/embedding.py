@@ -9,7 +9,6 @@ Nothing here waits, from whichever thread or coroutine it is called: arms are pu
 go through an emitter. Make one in each process; close it, or leave it to the end of the process.
 """
 
-import logging
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
@@ -25,9 +24,7 @@ from serving_worker.config import ExperimentSettings
 from serving_worker.experiments.assignment import Asker
 from serving_worker.experiments.decision import Decision, decide
 from serving_worker.experiments.definitions import ExperimentFile, Snapshot
-from serving_worker.experiments.feed import experiments_of, following
-
-logger = logging.getLogger(__name__)
+from serving_worker.experiments.feed import experiments_of, following, reload
 
 CLOSE_S = 10.0
 RELOAD_END_S = 5.0
@@ -77,7 +74,7 @@ class Tailrace:
         self._standing = ExitStack()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="tailrace-experiments", daemon=True)
-        self._reload()
+        reload(experiments)
         self._thread.start()
 
     @classmethod
@@ -145,11 +142,7 @@ class Tailrace:
 
     def _follow(self) -> None:
         while not self._ending.wait(self._reload_s):
-            self._reload()
-
-    def _reload(self) -> None:
-        if self._experiments.reload() and self._experiments.problem:
-            logger.error("experiments stay as they were where they are wrong: %s", self._experiments.problem)
+            reload(self._experiments)
 
 
 def _slot(item: str | Slot, position: int) -> Slot:

@@ -25,7 +25,7 @@ from producers.metrics import EmitterMetrics
 from serving_worker.answering import Answering, Outlets, Stock, stock_of
 from serving_worker.config import SEED, WorkerSettings
 from serving_worker.experiments.definitions import ExperimentFile
-from serving_worker.experiments.feed import experiments_of, following
+from serving_worker.experiments.feed import experiments_of, following, reload
 from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
 from serving_worker.http.fleet_metrics import Fleet
 from serving_worker.http.keys import load_keys
@@ -141,10 +141,8 @@ def _unready(experiments: ExperimentFile, emitter: Emitter, going_down: Event) -
 
 
 def _reload(experiments: ExperimentFile, metrics: WorkerMetrics) -> None:
-    if experiments.reload():
+    if reload(experiments):
         metrics.experiments_reloads.labels("bad" if experiments.problem else "good").inc()
-        if experiments.problem:
-            logger.error("experiments stay as they were where they are wrong: %s", experiments.problem)
     metrics.experiments_good.set(experiments.problem is None)
     metrics.experiments_killed.set(len(experiments.killed or ()))
     snapshot = experiments.snapshot()

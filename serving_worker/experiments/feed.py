@@ -1,5 +1,6 @@
 """Where a worker's experiments come from: a file that somebody keeps, or the topic by way of the host's snapshot."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from serving_worker.experiments.definitions import ExperimentFile
 from serving_worker.experiments.follower import follow
 from serving_worker.experiments.snapshot_reader import SnapshotReader
 
+logger = logging.getLogger(__name__)
+
 STOP_TIMEOUT_S = 10.0
 """For the follower to end: a poll, a question to the brokers, and the disk."""
 
@@ -20,6 +23,14 @@ def experiments_of(settings: ExperimentSettings) -> ExperimentFile:
     if settings.snapshot is None:
         return ExperimentFile(settings.file, settings.killing())
     return ExperimentFile(settings.snapshot, settings.killing(), SnapshotReader(settings.age_s_max))
+
+
+def reload(experiments: ExperimentFile) -> bool:
+    """Look at the files. Whether they have changed since the last look; what is wrong with them then is said."""
+    changed = experiments.reload()
+    if changed and experiments.problem:
+        logger.error("experiments stay as they were where they are wrong: %s", experiments.problem)
+    return changed
 
 
 @contextmanager

@@ -94,10 +94,13 @@ def test_what_answered_instead_is_told_and_the_intention_kept(embedded: Embedded
     assert event.slots[0].propensity == 0.25
 
 
-def test_a_change_of_the_experiments_is_followed_and_a_bad_one_is_not(embedded: Embedded, experiments: Path) -> None:
+def test_a_change_of_the_experiments_is_followed_and_a_bad_one_is_not_but_said(
+    embedded: Embedded, experiments: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     policies = {embedded.tailrace.turn(f"unit-{number}", "home").policy_id for number in range(40)}
     assert policies == {"popularity", "newest"}
     experiments.write_text("[", encoding="utf-8")
+    assert eventually(lambda: f"experiments stay as they were where they are wrong: {experiments}" in caplog.text, 5)
     assert {embedded.tailrace.turn(f"unit-{number}", "home").policy_id for number in range(40)} == policies
     experiments.write_text("[]", encoding="utf-8")
     assert eventually(lambda: embedded.tailrace.turn("unit-1", "home").decision.assignments == (), 5)
