@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from serving_worker.errors import Shed
 
 RETRY_AFTER_S = 1
+"""Whoever is refused for load, here or where events are taken, may come again after this."""
 LAG_TICK_S = 0.02
 LAG_TICKS = 5
 """So many in a row must be late."""

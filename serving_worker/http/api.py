@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from schemas.events import Event, Micros, RequestId
+from serving_worker.capacity import RETRY_AFTER_S
 from serving_worker.errors import ApiError, Shed
 from serving_worker.experiments.assignment import Asker
 from serving_worker.http.access_log import Call, tell
@@ -43,8 +44,6 @@ logger = logging.getLogger(__name__)
 
 JSON = "application/json"
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 256
-RETRY_AFTER_S = 1
-
 
 Endpoint = Callable[[Request, Call], Awaitable[Response]]
 
@@ -211,9 +210,7 @@ async def _refusals_as_answers(answer: Endpoint, request: Request, call: Call) -
     except ApiError as error:
         return _error(error)
     except Shed as shed:
-        response = _error(ApiError(503, "overloaded", str(shed)))
-        response.headers["retry-after"] = str(shed.retry_after_s)
-        return response
+        return _error(ApiError(503, "overloaded", str(shed)), retry_after_s=shed.retry_after_s)
     except ClientDisconnect:
         return _error(ApiError(400, "disconnected", "the client went away before its body was complete"))
     except Exception:
@@ -241,12 +238,12 @@ def _body_of(error: ApiError) -> ErrorBody:
     return ErrorBody(error.code, error.message, error.field)
 
 
-def _error(error: ApiError, refused: Sequence[RefusedInteraction] = ()) -> Response:
+def _error(error: ApiError, refused: Sequence[RefusedInteraction] = (), *, retry_after_s: int = RETRY_AFTER_S) -> Response:
     response = _json(ErrorResponse(_body_of(error), refused), status=error.status)
     if error.status == 401:
         response.headers["www-authenticate"] = "Bearer"
     if error.status == 503:
-        response.headers["retry-after"] = str(RETRY_AFTER_S)
+        response.headers["retry-after"] = str(retry_after_s)
     return response
 
 
