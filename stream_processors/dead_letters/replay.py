@@ -20,8 +20,8 @@ from stream_processors.dead_letters.examiner import Examiner, Insertable
 from stream_processors.dead_letters.store import REPAIRED_RUN, Coordinates, StoredLetter
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.errors import Retryable
-from stream_processors.warehouse.ownership import drain, fence, write_comment
-from stream_processors.warehouse.records import Place, Route
+from stream_processors.warehouse.ownership import drain, fence
+from stream_processors.warehouse.records import LIVE, Place, Route
 from stream_processors.warehouse.splice import splice
 
 TRIES_MAX = 12
@@ -158,7 +158,7 @@ class Replay:
 
     def _own_and_insert(self, groups: Sequence[Insertable], target: _Target) -> None:
         owner = fence(self._writer, target.topic_id, target.place)
-        comment = write_comment(target.topic_id, target.place)
+        comment = LIVE.write_comment(target.topic_id, target.place.partition)
         drain(self._writer, comment)
         present = self._present(target, [message.offset() for group in groups for message in group.messages])
         for writer, messages in groups:

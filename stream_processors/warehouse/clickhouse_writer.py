@@ -82,7 +82,10 @@ class ClickHouseWriter:
         Raises as `insert` does, but for what blames the data.
         """
         structure = ", ".join(f"{name} {types[name]}" for name in columns)
-        target = "FUNCTION null('" + structure.replace("'", "\\'") + "')"
+        return self.refusal("FUNCTION null('" + structure.replace("'", "\\'") + "')", columns, container)
+
+    def refusal(self, target: str, columns: tuple[str, ...], container: bytes) -> str | None:
+        """What the engine says against a container's data when it is inserted into `target`, which keeps nothing."""
         try:
             self.insert(target, columns, container, "tailrace search")
         except Refused as refusal:

@@ -60,8 +60,7 @@ class Sink:
         self._metrics = SinkMetrics(registry)
         routes = {topic_name(config.topic_prefix, topic): Route.of(topic) for topic in TOPICS if topic.record in TABLE_OF_RECORD}
         with ExitStack() as parts:
-            edges = self._edges(config, list(routes), parts)
-            self._source = edges.source
+            self._source, edges = self._edges(config, list(routes), parts)
 
             def new_tenure(place: Place) -> Tenure:
                 limit = DeadLetterLimit(config.dead_letters_share_max, DEAD_LETTERS_MIN)
@@ -82,7 +81,7 @@ class Sink:
                 parts.callback(Door(("127.0.0.1", config.metrics_port), registry, self._health).close)
             self._parts = parts.pop_all()
 
-    def _edges(self, config: SinkConfig, topics: list[str], parts: ExitStack) -> Edges:
+    def _edges(self, config: SinkConfig, topics: list[str], parts: ExitStack) -> tuple[KafkaSource, Edges]:
         url, options = config.warehouse_url, config.warehouse_options
         writer = ClickHouseWriter(url, options, config.limits.rows, connections=config.crew)
         parts.callback(writer.close)
@@ -92,7 +91,7 @@ class Sink:
         source = KafkaSource(config.kafka_bootstrap, config.group, topics, config.kafka_options)
         parts.callback(source.close)
         delivery = Delivery(writer, schemas, letters, self._metrics, lambda: secrets.token_bytes(SYNC_BYTES))
-        return Edges(source, writer, OwnershipKeeper(source, writer, letters), delivery, self._metrics)
+        return source, Edges(source, writer, OwnershipKeeper(source, writer, letters), delivery, self._metrics)
 
     def _health(self) -> dict[str, Any]:
         try:

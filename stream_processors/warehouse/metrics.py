@@ -24,12 +24,12 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 class SinkMetrics:
     """One process's figures, on a registry of its own."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, prefix: str = "tailrace_sink") -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"tailrace_sink_{name}", text, labels, registry=registry)
+            return Counter(f"{prefix}_{name}", text, labels, registry=registry)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"tailrace_sink_{name}", text, labels, buckets=buckets, registry=registry)
+            return Histogram(f"{prefix}_{name}", text, labels, buckets=buckets, registry=registry)
 
         # Records that are in the warehouse and were brought there by this process, with a clean answer.
         self._rows = counter("rows_total", "Rows inserted.", "topic")

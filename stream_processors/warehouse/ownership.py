@@ -18,14 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from schemas.envelope import fence_key
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.dead_letter_topic import DeadLetterTopic
 from stream_processors.warehouse.dead_letters import LETTER_COLUMNS, letter_of
 from stream_processors.warehouse.errors import Retryable
 from stream_processors.warehouse.gaps import find_gaps, record, recreated, remember, topic_ids
 from stream_processors.warehouse.kafka_source import KafkaSource
-from stream_processors.warehouse.records import Gap, OffsetRanges, Ownership, Place, Rejection
+from stream_processors.warehouse.records import LIVE, Destination, Gap, OffsetRanges, Ownership, Place, Rejection
 
 OWNER_BYTES = 16
 DRAIN_PATIENCE_S = 5.0
@@ -114,14 +113,14 @@ class OwnershipKeeper:
         self.dead_letters.publish(ownership.topic_id, ownership.place, found.letters)
 
 
-def fence(writer: ClickHouseWriter, topic_id: UUID, place: Place) -> bytes:
+def fence(writer: ClickHouseWriter, topic_id: UUID, place: Place, into: Destination = LIVE) -> bytes:
     """Make a fresh owner the only one whose inserts are taken.
 
     Never the same owner twice, whatever the answer was: a late copy of an old write must not let anyone in.
     """
     owner = secrets.token_bytes(OWNER_BYTES)
-    key = fence_key(topic_id, place.partition)
-    statement = f"INSERT INTO ingest_fence (key, owner) VALUES (unhex('{key.hex()}'), unhex('{owner.hex()}'))"  # noqa: S608 - hex of our own
+    key = into.fence_key(topic_id, place.partition)
+    statement = f"INSERT INTO {into.fence} (key, owner) VALUES (unhex('{key.hex()}'), unhex('{owner.hex()}'))"  # noqa: S608 - hex of our own
     writer.command(statement, "tailrace fence")
     return owner
 
@@ -137,11 +136,6 @@ def drain(writer: ClickHouseWriter, comment: str) -> None:
             writer.command(_KILL.format(comment=comment), "tailrace drain")
             killed = True
         time.sleep(_DRAIN_POLL_S)
-
-
-def write_comment(topic_id: UUID, place: Place) -> str:
-    """The log_comment of every insert of a partition, by which the drain finds them."""
-    return f"tailrace {topic_id}:{place.partition}"
 
 
 def _ranges(answer: bytes) -> OffsetRanges:

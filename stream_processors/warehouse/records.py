@@ -1,7 +1,7 @@
 """The words that the sink's rooms share: where records stand, and what is known of them. Values only."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -9,6 +9,7 @@ from uuid import UUID
 
 from confluent_kafka import KafkaError
 
+from schemas.envelope import RUN_BYTES_MAX, fence_key
 from schemas.events import DeadLetter
 from schemas.tables import TABLE_OF_RECORD
 from schemas.topics import Topic
@@ -41,6 +42,34 @@ class Route(NamedTuple):
     def of(cls, topic: Topic) -> "Route":
         assert topic.record is not None, "only topics with a record have a table"
         return cls(topic.record, TABLE_OF_RECORD[topic.record])
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the records of one run go (the live stream's, or one replay's), and which fence says who may write them."""
+
+    run: str
+    fence: str
+    letters: str
+    tables: Mapping[str, str]
+    """By record."""
+    fenced_by_run: bool = False
+    """Whether the fence's keys end in the run."""
+    trial: str | None = None
+    """A table that keeps nothing and computes what the record's own does, where types alone do not say what is refused."""
+
+    def fence_key(self, topic_id: UUID, partition: int) -> bytes:
+        """Bytes that also stand in the envelope."""
+        key = fence_key(topic_id, partition)
+        return key + self.run.encode().ljust(RUN_BYTES_MAX, b"\0") if self.fenced_by_run else key
+
+    def write_comment(self, topic_id: UUID, partition: int) -> str:
+        """The log_comment of every insert of a partition, by which the drain finds them."""
+        comment = f"tailrace {topic_id}:{partition}"
+        return f"{comment} {self.run}" if self.fenced_by_run else comment
+
+
+LIVE = Destination("live", "ingest_fence", "dead_letters", TABLE_OF_RECORD)
 
 
 class Message(Protocol):

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from stream_processors.warehouse.batch import Batch
@@ -15,25 +16,39 @@ from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.dead_letter_limit import DeadLetterLimit
 from stream_processors.warehouse.delivery import Delivery, Plan
 from stream_processors.warehouse.errors import NotOurs, Retryable, TooManyDeadLetters
-from stream_processors.warehouse.kafka_source import KafkaSource
 from stream_processors.warehouse.metrics import SinkMetrics
-from stream_processors.warehouse.ownership import Found, OwnershipKeeper, drain, fence, write_comment
+from stream_processors.warehouse.ownership import Found, drain, fence
 from stream_processors.warehouse.protocol import Done, Examined, Failed, Outcome, State, Step, advance
-from stream_processors.warehouse.records import Ownership, Place, Position, Route
+from stream_processors.warehouse.records import LIVE, Destination, Ownership, Place, Position, Route
 from stream_processors.warehouse.suspicion import Look, Suspicion
 
 log = logging.getLogger(__name__)
+
+
+class Asked(Protocol):
+    """Says whether a partition is still ours: raises NotOurs where it is not."""
+
+    def ask_whether_ours(self, place: Place) -> None: ...
+
+
+class Keeper(Protocol):
+    """What of owning is different for the live stream and for a replay. Raises Retryable where the world stands in the way."""
+
+    def identify(self, topic: str) -> UUID: ...
+    def reconcile(self, topic_id: UUID, owner: bytes, place: Place, table: str) -> tuple[Ownership, Found]: ...
+    def announce(self, ownership: Ownership, found: Found) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Edges:
     """What the steps are performed by. Threads share them."""
 
-    source: KafkaSource
+    source: Asked
     writer: ClickHouseWriter
-    keeper: OwnershipKeeper
+    keeper: Keeper
     delivery: Delivery
     metrics: SinkMetrics
+    into: Destination = LIVE
 
 
 class Tenure:
@@ -123,10 +138,10 @@ class Tenure:
         self._topic_id = topic_id
 
     def _fence(self) -> None:
-        self._owner = fence(self._edges.writer, self._topic_id, self.place)
+        self._owner = fence(self._edges.writer, self._topic_id, self.place, self._edges.into)
 
     def _drain(self) -> None:
-        drain(self._edges.writer, write_comment(self._topic_id, self.place))
+        drain(self._edges.writer, self._edges.into.write_comment(self._topic_id, self.place.partition))
 
     def _reconcile(self) -> None:
         keeper, table = self._edges.keeper, self._route.table

@@ -8,13 +8,14 @@ is away costs no memory. A partition whose run did not end clean rests, for long
 import logging
 import queue
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from stream_processors.warehouse.batch import Batch, BatchLimits
 from stream_processors.warehouse.crew import Crew
 from stream_processors.warehouse.errors import BrokerTrouble, Retryable
-from stream_processors.warehouse.kafka_source import Fetched, KafkaSource
+from stream_processors.warehouse.kafka_source import Fetched
 from stream_processors.warehouse.metrics import SinkMetrics
 from stream_processors.warehouse.pacing import Pace
 from stream_processors.warehouse.partition import Partition
@@ -31,6 +32,21 @@ PATIENCE_S = 1.0
 FINISH_LIMIT_S = 8.0
 
 
+class Source(Protocol):
+    """Where records come from: `assigned` is what is to be brought in, `fetched` the part of it that was started."""
+
+    assigned: set[Place]
+    fetched: set[Place]
+
+    def consume(self, timeout_s: float) -> Iterable[Fetched]: ...
+    def start(self, place: Place, offset: int) -> None: ...
+    def stop(self, place: Place) -> None: ...
+    def hold_back(self, places: AbstractSet[Place]) -> None: ...
+    def commit(self, positions: Mapping[Place, Position]) -> None: ...
+    def settle(self, positions: Mapping[Place, Position]) -> None: ...
+    def last_known_end(self, place: Place) -> int: ...
+
+
 class _Ended(NamedTuple):
     """What a run came to; `crash` is our bug, and ends the process."""
 
@@ -44,7 +60,7 @@ class _Ended(NamedTuple):
 class Worker:
     """Moves records of the partitions that the group gives us into their tables."""
 
-    source: KafkaSource
+    source: Source
     new_tenure: Callable[[Place], Tenure]
     crew: Crew
     limits: BatchLimits
