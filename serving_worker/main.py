@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,8 +29,8 @@ from serving_worker.experiments.definitions import ExperimentFile
 from serving_worker.experiments.feed import experiments_of, following, reload
 from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
 from serving_worker.http.fleet_metrics import Fleet
-from serving_worker.http.keys import load_keys
-from serving_worker.http.server import draining, listen, run, url_of
+from serving_worker.http.keys import Keys, load_keys
+from serving_worker.http.server import draining, listen, run, run_fleet, url_of
 from serving_worker.http.unblocking_log import unblocking_log
 from serving_worker.isolation.checking import refuse_broken
 from serving_worker.metrics import WorkerMetrics
@@ -38,16 +39,31 @@ from serving_worker.recommend import Clock, RecommenderSettings
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the files of the settings hold: all that can be wrong with them shows when it is loaded."""
+
+    stock: Stock
+    keys: Keys
+
+
+def load(settings: WorkerSettings) -> Loaded:
+    """Raises ConfigurationError where the catalogue, the control or the keys are wrong."""
+    stock = stock_of(settings.catalogue_file, settings.default_policy, settings.policies.rankers)
+    return Loaded(stock, load_keys(settings.api_keys_file))
+
+
 def build_app(
     settings: WorkerSettings,
+    loaded: Loaded,
     emitter: Emitter,
     fleet_directory: Path | None = None,
     open_log: Callable[[], ExperimentLog] | None = None,
 ) -> Starlette:
     """The ASGI application. It owns `emitter` from its start-up on, and closes it at its shutdown.
 
-    Raises ConfigurationError where the catalogue or the keys are wrong. Experiments that are wrong leave the worker alive and not
-    ready. `open_log` is how the topic of experiments is followed; without it the snapshot is only read.
+    Experiments that are wrong leave the worker alive and not ready. `open_log` is how the topic of experiments is followed;
+    without it the snapshot is only read.
     """
     registry = CollectorRegistry()
     fleet, going_down = Fleet(registry, fleet_directory), Event()
@@ -55,11 +71,10 @@ def build_app(
     EmitterMetrics(registry, emitter.status)
     experiments = experiments_of(settings.experiments)
     _reload(experiments, metrics)
-    stock = _stock(settings)
-    answering = _answering(settings, stock, experiments, emitter, metrics)
+    answering = _answering(settings, loaded.stock, experiments, emitter, metrics)
     edge = Edge(emitter.emit, now_us, new_id, lambda: _unready(experiments, emitter, going_down), fleet.exposition)
-    limits = ApiLimits(tuple(stock.catalogue.surfaces), settings.k_max, settings.body_bytes_max, settings.body_timeout_s)
-    api = Api(answering.recommender, limits, load_keys(settings.api_keys_file), edge, metrics)
+    limits = ApiLimits(tuple(loaded.stock.catalogue.surfaces), settings.k_max, settings.body_bytes_max, settings.body_timeout_s)
+    api = Api(answering.recommender, limits, loaded.keys, edge, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -87,14 +102,18 @@ def serve(variables: Mapping[str, str], announce: Callable[[str], None], new_emi
     settings = WorkerSettings.from_environment(variables)
     ProducerSettings.from_environment(variables)
     refuse_broken(settings.policies.rankers, os.environ)
-    _stock(settings)
-    load_keys(settings.api_keys_file)
+    loaded = _loaded_here(settings)
     # all processes draw alike: a call that is sent again has the same answer, whichever of them it reaches
     seeded = {SEED: str(secrets.randbits(63)), **{name: value for name, value in variables.items() if value}}
     with closing(listen(settings.host, settings.port)) as listener, TemporaryDirectory(prefix="tailrace-serve-") as directory:
-        fleet = Path(directory) if settings.workers > 1 else None
+        if loaded is not None:
+            app = _app_of_process(seeded, new_emitter, loaded)
+            announce(url_of(listener))
+            run(app, listener, settings.shutdown_s)
+            return
         announce(url_of(listener))
-        run(partial(_app_of_process, seeded, new_emitter, fleet), listener, settings.workers, settings.shutdown_s)
+        new_app = partial(_app_of_process, seeded, new_emitter, fleet=Path(directory))
+        run_fleet(new_app, listener, settings.workers, settings.shutdown_s)
 
 
 def log_to_stderr() -> None:
@@ -103,16 +122,20 @@ def log_to_stderr() -> None:
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every look-up of a schema
 
 
-def _app_of_process(variables: Mapping[str, str], new_emitter: NewEmitter, fleet: Path | None) -> Starlette:
+def _loaded_here(settings: WorkerSettings) -> Loaded | None:
+    """What this process is going to serve. Where several others will, they load for themselves, and it was looked at only."""
+    loaded = load(settings)
+    return loaded if settings.workers == 1 else None
+
+
+def _app_of_process(
+    variables: Mapping[str, str], new_emitter: NewEmitter, loaded: Loaded | None = None, fleet: Path | None = None
+) -> Starlette:
     log_to_stderr()
     settings = WorkerSettings.from_environment(variables)
     logging.getLogger("tailrace.access").setLevel(logging.INFO if settings.access_log else logging.WARNING)
     producer = ProducerSettings.from_environment(variables)
-    return build_app(settings, new_emitter(producer), fleet, partial(experiment_log_for, producer))
-
-
-def _stock(settings: WorkerSettings) -> Stock:
-    return stock_of(settings.catalogue_file, settings.default_policy, settings.policies.rankers)
+    return build_app(settings, loaded or load(settings), new_emitter(producer), fleet, partial(experiment_log_for, producer))
 
 
 def _answering(

@@ -43,23 +43,15 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(new_app: Callable[[], ASGIApp], listener: socket.socket, workers: int, shutdown_s: float) -> None:
-    """Answer until SIGTERM or SIGINT. More than one worker are processes of their own: a dead one is started again."""
-    config = uvicorn.Config(
-        new_app,
-        factory=True,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        server_header=False,
-        workers=workers,
-        timeout_graceful_shutdown=max(1, int(shutdown_s)),
-    )
-    if workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
-        return
+def run(app: ASGIApp, listener: socket.socket, shutdown_s: float) -> None:
+    """Answer in this process until SIGTERM or SIGINT."""
     with _signals_end_quietly():
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(_config(app, 1, shutdown_s)).run(sockets=[listener])
+
+
+def run_fleet(new_app: Callable[[], ASGIApp], listener: socket.socket, workers: int, shutdown_s: float) -> None:
+    """Answer in processes that each make an app, until SIGTERM or SIGINT. A dead one is started again."""
+    Multiprocess(_config(new_app, workers, shutdown_s), sockets=[listener]).run()
 
 
 @contextmanager
@@ -102,3 +94,16 @@ def _signals_end_quietly() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _config(app: ASGIApp | Callable[[], ASGIApp], workers: int, shutdown_s: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=workers > 1,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        workers=workers,
+        timeout_graceful_shutdown=max(1, int(shutdown_s)),
+    )

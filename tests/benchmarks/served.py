@@ -10,7 +10,7 @@ from producers.emitter import Emitter
 from producers.main import emitter_for
 from serving_worker.config import WorkerSettings
 from serving_worker.http.server import listen, url_of
-from serving_worker.main import build_app
+from serving_worker.main import build_app, load
 from tests.blast_radius.silent_worker import Silent
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     emitter: Emitter = Silent() if rest else emitter_for(ProducerSettings.from_environment(os.environ))
     listener = listen("127.0.0.1", 0)
     print(f"serving on {url_of(listener)}", flush=True)
-    app = build_app(settings, emitter)
+    app = build_app(settings, load(settings), emitter)
     config = uvicorn.Config(app, loop=loop, http=parser, log_config=None, access_log=False, server_header=False)
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -22,7 +22,7 @@ from producers.emitter import Emitter
 from producers.main import new_id, now_us
 from producers.memory_transport import MemoryTransport
 from serving_worker.config import WorkerSettings
-from serving_worker.main import build_app
+from serving_worker.main import build_app, load
 from tests.producers.event_samples import KnownSchemaIds
 
 CATALOGUE = {"surfaces": {"home": {"items": [{"item_id": item} for item in "abcd"]}}}
@@ -48,7 +48,8 @@ def fuzzed(tmp_path: Path) -> Iterator[Fuzzed]:
     catalogue.write_text(json.dumps(CATALOGUE), encoding="utf-8")
     transport = MemoryTransport()
     emitter = Emitter(transport, KnownSchemaIds(), now_us=now_us, new_id=new_id)
-    yield Fuzzed(build_app(WorkerSettings(catalogue), emitter), emitter, transport)
+    settings = WorkerSettings(catalogue)
+    yield Fuzzed(build_app(settings, load(settings), emitter), emitter, transport)
     emitter.close(5.0)
 
 

@@ -21,7 +21,7 @@ from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract
 from schemas.events import Interaction, RecommendationServed
 from serving_worker.config import ExperimentSettings, WorkerSettings
-from serving_worker.main import build_app
+from serving_worker.main import build_app, load
 from tests.producers.event_samples import KnownSchemaIds
 from tests.schemas.experiment_samples import DOCUMENT
 from tests.waiting import eventually
@@ -66,7 +66,8 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
         catalogue.write_text(json.dumps(CATALOGUE), encoding="utf-8")
         transport = transport or MemoryTransport()
         emitter = Emitter(transport, KnownSchemaIds(), now_us=now_us, new_id=new_id)
-        app = build_app(WorkerSettings(catalogue, shutdown_s=0.2, **settings), emitter)
+        made = WorkerSettings(catalogue, shutdown_s=0.2, **settings)
+        app = build_app(made, load(made), emitter)
         client = TestClient(app)
         client.__enter__()
         clients.append(client)

@@ -1,7 +1,9 @@
 """`tailrace serve` as a process, before a broker and a registry that are not there."""
 
+import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +58,28 @@ def test_a_request_that_is_under_way_is_finished_after_sigterm(serve: Serve) -> 
     assert answer.startswith(b"HTTP/1.1 200")
     process.communicate(timeout=20)
     assert process.returncode == 0
+
+
+COSTLY = """
+import os
+from pathlib import Path
+from serving_worker.rankers.popularity import Popularity
+
+class Costly(Popularity):
+    def __init__(self):
+        with Path(__file__).with_name("made").open("a") as file:
+            print(os.getpid(), file=file)
+"""
+
+
+def test_a_worker_makes_the_policy_in_charge_once(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "costly.py").write_text(COSTLY, encoding="utf-8")
+    found = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    process = serve("--port", "0", PYTHONPATH=found, TAILRACE_RANKERS="costly=costly:Costly", TAILRACE_DEFAULT_POLICY="costly")
+    answer = httpx2.post(f"{url_of(process)}/v1/recommendations", json={"unit_id": "u", "surface": "home", "k": 1}, timeout=10)
+    assert answer.json()["items"] == [{"item_id": "a", "position": 0}]
+    made = (tmp_path / "made").read_text(encoding="utf-8").split()
+    assert made.count(str(process.pid)) == 1
 
 
 def test_a_port_that_is_taken_is_said_with_what_to_do(serve: Serve) -> None:
