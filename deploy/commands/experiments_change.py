@@ -9,9 +9,8 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from deploy.experiments.desk import ChangedMeanwhile, Held, Planner, read, wishes_of
+from deploy.experiments.desk import ChangedMeanwhile, Held, Planner, read, settings_here, tell_refused, wishes_of
 from deploy.experiments.desk import apply as publish
-from deploy.settings import environment
 from producers.config import ProducerSettings
 from producers.experiment_publisher import Overtaken
 from producers.main import now_us
@@ -92,7 +91,7 @@ def validate(files: tuple[Path, ...], *, as_json: bool) -> None:
 @Json
 def plan(files: tuple[Path, ...], by: str | None, *, as_json: bool) -> None:
     """Say what applying FILES would change, on top of what the topic holds. Exits with 1 where it would be refused."""
-    _show(_refusable(as_json=as_json, make=lambda: _planner(files, by)(_held(_settings()))), applied=False, as_json=as_json)
+    _show(_refusable(as_json=as_json, make=lambda: _planner(files, by)(_held(settings_here()))), applied=False, as_json=as_json)
 
 
 @click.command(epilog=APPLY)
@@ -107,7 +106,7 @@ def apply(files: tuple[Path, ...], plan_hash: str | None, by: str | None, *, dry
     Exits with 1, and publishes nothing, where a rule is broken, where somebody else has changed an experiment meanwhile, or is
     applying at the same time and began later.
     """
-    settings = _settings()
+    settings = settings_here()
     make_plan = _refusable(as_json=as_json, make=lambda: _planner(files, by))
     planned = _refusable(as_json=as_json, make=lambda: make_plan(_held(settings)))
     if plan_hash is not None and not planned.plan_hash.startswith(plan_hash):
@@ -134,7 +133,7 @@ def stop(experiment: str, by: str | None, *, as_json: bool) -> None:
             raise PlanRefused((f"{experiment}: {'has ended' if history else 'there is no such experiment'}",))
         return plan_of([ending(history[-1])], held.revisions, Author(name, now_us()))
 
-    settings = _settings()
+    settings = settings_here()
     _show(_refusable(as_json=as_json, make=lambda: publish(settings, end)), applied=True, as_json=as_json)
 
 
@@ -146,8 +145,7 @@ def _planner(files: tuple[Path, ...], by: str | None) -> Planner:
 
 def _held(settings: ProducerSettings) -> Held:
     held = read(settings)
-    for refused in held.refused:
-        click.echo(f"not an experiment: {refused.where}, key {refused.key!r}: {refused.problem}", err=True)
+    tell_refused(held)
     return held
 
 
@@ -194,10 +192,6 @@ def _lines(plan: Plan, *, applied: bool) -> list[str]:
 
 def _tell(document: object, lines: Sequence[str], *, as_json: bool) -> None:
     click.echo(json.dumps(document) if as_json else "\n".join(lines))
-
-
-def _settings() -> ProducerSettings:
-    return ProducerSettings.from_environment(environment())
 
 
 def _name(by: str | None) -> str:

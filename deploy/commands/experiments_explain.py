@@ -6,10 +6,8 @@ from pathlib import Path
 
 import click
 
-from deploy.experiments.desk import read
+from deploy.experiments.desk import read_here
 from deploy.experiments.yaml_files import load
-from deploy.settings import environment
-from producers.config import ProducerSettings
 from producers.main import now_us
 from schemas.events import ExperimentId, Micros, UnitId
 from schemas.experiment_files import ExperimentFileError, read_wishes
@@ -73,7 +71,7 @@ def _as_workers(path: Path) -> Snapshot:
 
 def _definitions(file: Path | None) -> Snapshot:
     if file is None:
-        return snapshot_of(read(ProducerSettings.from_environment(environment())).revisions)
+        return snapshot_of(read_here().revisions)
     try:
         return snapshot_of(plan_of(read_wishes(load(file), str(file)), [], Author("explain", now_us())).revisions())
     except (ExperimentFileError, PlanRefused) as error:

@@ -6,9 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from deploy.experiments.desk import Held, read
-from deploy.settings import environment
-from producers.config import ProducerSettings
+from deploy.experiments.desk import read_here, tell_refused
 from schemas.events import ExperimentDefinition, ExperimentId, Micros
 from schemas.experiment_history import histories_of
 from schemas.experiment_plans import shown
@@ -30,7 +28,7 @@ _NOT_SHOWN = frozenset({"experiment_id", "revision", "changed_at", "effective_at
 @click.option("--json", "as_json", is_flag=True, help="Print the newest revisions, and records that are none, as JSON.")
 def list_all(*, as_json: bool) -> None:
     """List the experiments, each as it stands now."""
-    held = _held()
+    held = read_here()
     newest = [history[-1] for history in histories_of(held.revisions).values()]
     if as_json:
         standing, wrong = map(dataclasses.asdict, newest), map(dataclasses.asdict, held.refused)
@@ -39,8 +37,7 @@ def list_all(*, as_json: bool) -> None:
     for each in newest:
         where = f"  {each.layer_id} {shown(each.bucket_ranges)}" if each.layer_id else ""
         click.echo(f"{each.experiment_id}:{each.revision}  {each.kind}  {each.status}  {', '.join(each.surfaces)}{where}")
-    for refused in held.refused:
-        click.echo(f"not an experiment: {refused.where}, key {refused.key!r}: {refused.problem}", err=True)
+    tell_refused(held)
 
 
 @click.command(epilog=SHOW)
@@ -48,7 +45,7 @@ def list_all(*, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print all revisions as JSON, the oldest first.")
 def show(experiment: str, *, as_json: bool) -> None:
     """Show EXPERIMENT as it stands, and who changed it when. Exits with 1 where there is no such experiment."""
-    history = histories_of(_held().revisions).get(ExperimentId(experiment))
+    history = histories_of(read_here().revisions).get(ExperimentId(experiment))
     if history is None:
         raise click.ClickException(f"{experiment}: there is no such experiment")
     if as_json:
@@ -62,10 +59,6 @@ def show(experiment: str, *, as_json: bool) -> None:
         click.echo(
             f"  {each.revision}: {each.status} from {_time(each.effective_at)}, by {each.changed_by} at {_time(each.changed_at)}"
         )
-
-
-def _held() -> Held:
-    return read(ProducerSettings.from_environment(environment()))
 
 
 def _time(at: Micros) -> str:

@@ -5,7 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from deploy.experiments.yaml_files import load
+from deploy.settings import environment
 from producers.config import ProducerSettings
 from producers.errors import PublishError, SchemaUnavailable
 from producers.experiment_log import LogUnavailable, Refused, read_to_end
@@ -46,6 +49,22 @@ def wishes_of(paths: Sequence[Path]) -> list[ExperimentDefinition]:
     if problems:
         raise ExperimentFileError(", ".join(map(str, paths)), tuple(problems))
     return wishes
+
+
+def settings_here() -> ProducerSettings:
+    """Of the installation that the environment names, or of the local stack that runs. Raises ConfigurationError."""
+    return ProducerSettings.from_environment(environment())
+
+
+def read_here() -> Held:
+    """Raises ConfigurationError and PartUnreachable."""
+    return read(settings_here())
+
+
+def tell_refused(held: Held) -> None:
+    """What in the topic is no experiment, on stderr: a list or a plan stands without it."""
+    for refused in held.refused:
+        click.echo(f"not an experiment: {refused.where}, key {refused.key!r}: {refused.problem}", err=True)
 
 
 def read(settings: ProducerSettings) -> Held:

@@ -277,4 +277,5 @@ def test_records_that_are_no_revisions_are_named_and_stop_nobody(installation: M
     assert "tombstone" in problems["e:1"]
     applied = run("apply", write(tmp_path / "ab-1.json", WISH), variables=installation)
     assert applied.exit_code == 0, applied.output
-    assert "not an experiment" in applied.stderr
+    for stderr in (applied.stderr, run("list", variables=installation).stderr):
+        assert stderr.count("not an experiment") == 5
