@@ -10,6 +10,7 @@ the rows before the copies of an event are sorted out. Time is `_happened_at`, t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from analytics.as_of import LIVE_RUN, RAW_TABLES, REPAIRED_RUN
 from analytics.metrics_catalog import Aggregate, Measure, Metric, MetricKind, Source
 
 Value = str | int
@@ -20,6 +21,43 @@ class Query:
     text: str
     parameters: Mapping[str, Value]
 
+
+LIVE_INSERT_S_MAX = 60
+"""A batch of the sink is several inserts, one for each schema and day in it; after so long all of them have ended."""
+
+_COORDINATES = "_topic_id, _partition, _offset, _kafka_time, _run, _ingested_at"
+_ALL_ROWS = "\n    UNION ALL ".join(
+    f"SELECT {_COORDINATES}, '{table}' AS raw_table FROM {table}"  # noqa: S608 - names of our own
+    for table in RAW_TABLES
+)
+
+ENDS = f"""
+-- For each partition that has rows: its topic, the first offset that is not counted, and when its newest repair was made.
+-- What the sink is bringing in has holes for a moment (the rows of one schema are in before those of another), so among rows that
+-- came lately the end stands before the first hole. The definitions' topic has holes of its own: transactions and compaction.
+WITH
+    toDateTime64({{before_ms:Int64}} / 1000, 3, 'UTC') AS before,
+    _run != '{LIVE_RUN}' OR raw_table = 'experiment_revisions' OR _ingested_at < now64(3) - {LIVE_INSERT_S_MAX} AS settled,
+    maxOrNullIf(_offset, settled) AS newest_settled,
+    arraySort(groupUniqArrayIf(_offset, NOT settled)) AS fresh,
+    ifNull(newest_settled, fresh[1] - 1) AS base,
+    arrayFilter(offset -> offset > base, fresh) AS above,
+    arrayFirstIndex((offset, at) -> offset != base + at, above, arrayEnumerate(above)) AS hole
+SELECT
+    any(topic),
+    toString(_topic_id),
+    _partition,
+    base + if(hole = 0, length(above) + 1, hole),
+    maxOrNullIf(toUnixTimestamp64Milli(_ingested_at), _run = '{REPAIRED_RUN}' AND _ingested_at < before)
+FROM
+(
+    {_ALL_ROWS}
+) AS rows
+LEFT JOIN (SELECT _topic_id, any(topic) AS topic FROM ingest_topics GROUP BY _topic_id) AS names USING _topic_id
+WHERE _kafka_time < before
+GROUP BY _topic_id, _partition
+ORDER BY any(topic), _topic_id, _partition
+"""  # noqa: S608 - made of our own words
 
 _OF_ASSIGNED_UNITS = "unit_id IN (SELECT unit_id FROM recommendations WHERE has(assignments.experiment_id, {experiment:String}))"
 
@@ -124,6 +162,9 @@ def moments_query(experiment: str, traffic: str, metrics: Sequence[Metric]) -> Q
 
     The exposed units are the small, hashed side of one join, and the events stream past them once. The variances are the engine's
     `…Stable` ones: its plain ones subtract squares of sums.
+
+    Floating-point sums depend on their order, and threads and parts make it another one each time. So values are sorted before
+    they are added: the same rows give the same bits.
     """
     values = [f"{expression} AS {name}" for at, metric in enumerate(metrics) for name, expression in _unit_values(at, metric)]
     aggregates = [aggregate for at, metric in enumerate(metrics) for aggregate in _aggregates(at, metric)]
@@ -182,16 +223,17 @@ def _value(name: str, at: int, metric: Metric, measure: Measure) -> str:
     condition = " AND ".join(conditions)
     if measure.aggregate is Aggregate.COUNT:
         return f"countIf({condition})"
-    summed = "events.slots" if measure.source is Source.SLOTS else "ifNull(events.value, 0)"
-    return f"sumIf({summed}, {condition})"
+    if measure.source is Source.SLOTS:
+        return f"sumIf(events.slots, {condition})"
+    return f"arraySum(arraySort(groupArrayIf(ifNull(events.value, 0), {condition})))"
 
 
 def _aggregates(at: int, metric: Metric) -> Iterator[str]:
     for name, _ in _measures(at, metric):
-        yield f"avg({name})"
-        yield f"varPopStable({name})"
+        yield f"arrayReduce('avg', arraySort(groupArray({name})) AS sorted_{name})"
+        yield f"arrayReduce('varPopStable', sorted_{name})"
     if metric.denominator is not None:
-        yield f"covarPopStable(n{at}, d{at})"
+        yield f"arrayReduce('covarPopStable', (arraySort(groupArray((n{at}, d{at}))) AS pairs{at}).1, pairs{at}.2)"
 
 
 def _parameters(metrics: Sequence[Metric]) -> Iterator[tuple[str, Value]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from analytics.as_of import AsOf
 from analytics.metrics_catalog import Direction
 from analytics.moments import Moments
 from analytics.statistics.comparison import Detectable, Difference
@@ -176,7 +177,7 @@ class Scorecard:
     revisions_exposed: tuple[int, ...]
     traffic: str
     control: str | None
-    asked_at: Micros
+    as_of: AsOf
     readable: bool
     arms: tuple[Arm, ...]
     metrics: tuple[MetricResult, ...]

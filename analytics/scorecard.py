@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
+from analytics.as_of import AsOf
 from analytics.caveats import caveats
 from analytics.errors import UnknownExperiment, UnknownName
 from analytics.metrics_catalog import Direction, Metric
@@ -38,37 +39,43 @@ CONTROL = "control"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`control` of None: the arm named `control`, else the first of the newest definition."""
+    """`control` of None: the arm named `control`, else the first of the newest definition. `as_of`: the ends of an earlier
+    scorecard, or the moment before which Kafka took what counts; None: all that is in.
+    """
 
     experiment_id: str
     metrics: tuple[Metric, ...]
     traffic: Traffic = Traffic.LIVE
     control: str | None = None
+    as_of: AsOf | Micros | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the warehouse said."""
+    """What the warehouse said, of what lies below the ends of `as_of`."""
 
+    as_of: AsOf
     definitions: tuple[Definition, ...]
     cells: tuple[Cell, ...]
     left_out: LeftOut
     completeness: Completeness
 
 
-def scorecard(warehouse: Warehouse, question: Question, asked_at: Micros) -> Scorecard:
+def scorecard(warehouse: Warehouse, question: Question) -> Scorecard:
     """Raises UnknownExperiment, UnknownName (of the control arm), PartUnreachable."""
-    definitions = warehouse.definitions(question.experiment_id)
-    completeness = warehouse.completeness(question.experiment_id)
+    as_of = question.as_of if isinstance(question.as_of, AsOf) else warehouse.as_of(question.as_of)
+    snapshot = warehouse.snapshot(as_of)
+    definitions = snapshot.definitions(question.experiment_id)
+    completeness = snapshot.completeness(question.experiment_id)
     if not definitions and not completeness.exposures_arrived:
-        raise UnknownExperiment(question.experiment_id, warehouse.known_experiments())
-    cells = warehouse.cells(question.experiment_id, question.traffic, question.metrics)
+        raise UnknownExperiment(question.experiment_id, snapshot.known_experiments())
+    cells = snapshot.cells(question.experiment_id, question.traffic, question.metrics)
     early = sum(cell.counts.interactions_before_exposure for cell in cells)
-    left_out = warehouse.left_out(question.experiment_id, question.traffic, early)
-    return assemble(question, Answers(definitions, cells, left_out, completeness), asked_at)
+    left_out = snapshot.left_out(question.experiment_id, question.traffic, early)
+    return assemble(question, Answers(as_of, definitions, cells, left_out, completeness))
 
 
-def assemble(question: Question, answers: Answers, asked_at: Micros) -> Scorecard:
+def assemble(question: Question, answers: Answers) -> Scorecard:
     """The scorecard that follows from what the warehouse said. Raises UnknownName where there is no such control arm."""
     newest = answers.definitions[-1] if answers.definitions else None
     names = _arm_names(newest, answers.cells)
@@ -85,7 +92,7 @@ def assemble(question: Question, answers: Answers, asked_at: Micros) -> Scorecar
         revisions_exposed=tuple(sorted({cell.revision for cell in answers.cells})),
         traffic=question.traffic,
         control=control,
-        asked_at=asked_at,
+        as_of=answers.as_of,
         readable=readable,
         arms=arms,
         metrics=metrics,

@@ -6,7 +6,7 @@ from typing import Any
 
 from analytics.results import Scorecard
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Grows when a field is removed or changes its meaning; new fields may come without."""
 
 

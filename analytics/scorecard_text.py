@@ -13,7 +13,8 @@ Rows = Sequence[Sequence[str]]
 
 
 def render(card: Scorecard) -> str:
-    sections = (_head(card), _alarms(card), _arms(card), _comparisons(card), _checks(card), _left_out(card), _caveats(card))
+    figures = (_head(card), _alarms(card), _arms(card), _comparisons(card), _checks(card), _left_out(card))
+    sections = (*figures, _caveats(card), _as_of(card))
     return "\n\n".join("\n".join(lines) for section in sections if (lines := list(section)))
 
 
@@ -24,7 +25,7 @@ def _head(card: Scorecard) -> Iterator[str]:
         about = f"{definition.kind}, {definition.status}, revision {definition.revision}, unit {definition.unit_type}"
         yield f"Scorecard of {card.experiment_id} ({about})"
         yield f"  hypothesis: {definition.hypothesis}"
-    yield f"  traffic {card.traffic}, control {card.control or _NONE}, asked at {_time(card.asked_at)}"
+    yield f"  traffic {card.traffic}, control {card.control or _NONE}"
 
 
 def _alarms(card: Scorecard) -> Iterator[str]:
@@ -137,6 +138,14 @@ def _caveats(card: Scorecard) -> Iterator[str]:
         yield "What it cannot show"
     for remark in card.caveats:
         yield f"  · {remark.text}"
+
+
+def _as_of(card: Scorecard) -> Iterator[str]:
+    yield "Counted below these offsets (--json prints them for --as-of)"
+    for topic in card.as_of.topics:
+        yield f"  {topic.topic} {topic.topic_id}: {' '.join(f'{number}:{end}' for number, end in topic.ends.items())}"
+    if card.as_of.repairs_until is not None:
+        yield f"  repaired dead letters up to {_time(card.as_of.repairs_until)}"
 
 
 def _table(rows: Rows, text_columns: int = 1) -> Iterator[str]:

@@ -1,5 +1,8 @@
 """The warehouse as analysis sees it: questions in, moments and counts out. The one file that imports its client.
 
+Ends are fixed first (`Warehouse.as_of`), and a `Snapshot` reads below them only, so that its answers agree with each other and
+can be asked again.
+
 Nothing here writes, and only aggregates cross the wire. Raises PartUnreachable where the warehouse does not answer in time, or
 lacks our tables.
 """
@@ -15,6 +18,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
 from analytics import queries
+from analytics.as_of import AsOf, TopicEnds, table_filters
 from analytics.config import AnalyticsConfig
 from analytics.metrics_catalog import Metric
 from analytics.moments import Moments
@@ -26,6 +30,7 @@ from schemas.events import Micros
 
 CONNECT_TIMEOUT_S = 5
 KNOWN_EXPERIMENTS_MAX = 50
+_END_OF_TIME_MS = 4_102_444_800_000
 
 _NO_TABLES = re.compile(r"UNKNOWN_TABLE|UNKNOWN_DATABASE")
 
@@ -38,6 +43,7 @@ class Warehouse:
     def __init__(self, config: AnalyticsConfig) -> None:
         parts = urlsplit(config.warehouse_url)
         self._where = f"{parts.hostname}:{parts.port or 8123}{parts.path}"
+        self._database = parts.path.strip("/") or "default"
         self._client = self._connect(config)
 
     def __enter__(self) -> Self:
@@ -48,6 +54,49 @@ class Warehouse:
 
     def close(self) -> None:
         self._client.close()
+
+    def as_of(self, before: Micros | None = None) -> AsOf:
+        """What is in by now; with `before`, what of it Kafka took before then, and which repairs were made before then."""
+        before_ms = _END_OF_TIME_MS if before is None else before // 1000
+        rows = self.rows(queries.ENDS, {"before_ms": before_ms})
+        repairs_ms = [int(repaired_ms) for *_, repaired_ms in rows if repaired_ms is not None]
+        return AsOf(_topics(rows), Micros(max(repairs_ms) * 1000) if repairs_ms else None)
+
+    def snapshot(self, as_of: AsOf) -> "Snapshot":
+        """What is below the ends. A snapshot reads through this connection, and opens nothing."""
+        return Snapshot(self, table_filters(as_of, self._database))
+
+    def rows(self, text: str, parameters: Mapping[str, Value]) -> Sequence[_Row]:
+        """The answer to a question."""
+        try:
+            return self._client.query(text, parameters=dict(parameters)).result_rows
+        except ClickHouseError as error:
+            raise self._failure(error) from error
+
+    def _connect(self, config: AnalyticsConfig) -> Client:
+        try:
+            return clickhouse_connect.get_client(
+                dsn=config.warehouse_url,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                send_receive_timeout=config.query_timeout_s,
+                autogenerate_session_id=False,
+                settings=dict(config.warehouse_options),
+            )
+        except ClickHouseError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: ClickHouseError) -> PartUnreachable:
+        said = str(error).strip().splitlines()[0]
+        what = "the warehouse does not answer" if isinstance(error, OperationalError) else "the warehouse refused a question"
+        return PartUnreachable(what, self._where, f"{_remedy(said)} ({said})")
+
+
+class Snapshot:
+    """Questions to the part of the warehouse that lies below some ends. The setting goes in the text: a URL may be too short."""
+
+    def __init__(self, warehouse: Warehouse, filters: str) -> None:
+        self._warehouse = warehouse
+        self._settings = f"\nSETTINGS additional_table_filters = {filters}"
 
     def definitions(self, experiment: str) -> tuple[Definition, ...]:
         """Every revision, the oldest first; empty where the warehouse has none."""
@@ -91,27 +140,14 @@ class Warehouse:
         return self._rows(query.text, query.parameters)
 
     def _rows(self, text: str, parameters: Mapping[str, Value]) -> Sequence[_Row]:
-        try:
-            return self._client.query(text, parameters=dict(parameters)).result_rows
-        except ClickHouseError as error:
-            raise self._failure(error) from error
+        return self._warehouse.rows(text + self._settings, parameters)
 
-    def _connect(self, config: AnalyticsConfig) -> Client:
-        try:
-            return clickhouse_connect.get_client(
-                dsn=config.warehouse_url,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                send_receive_timeout=config.query_timeout_s,
-                autogenerate_session_id=False,
-                settings=dict(config.warehouse_options),
-            )
-        except ClickHouseError as error:
-            raise self._failure(error) from error
 
-    def _failure(self, error: ClickHouseError) -> PartUnreachable:
-        said = str(error).strip().splitlines()[0]
-        what = "the warehouse does not answer" if isinstance(error, OperationalError) else "the warehouse refused a question"
-        return PartUnreachable(what, self._where, f"{_remedy(said)} ({said})")
+def _topics(rows: Sequence[_Row]) -> tuple[TopicEnds, ...]:
+    ends: dict[tuple[str, str], dict[int, int]] = {}
+    for topic, topic_id, partition, end, _ in rows:
+        ends.setdefault((str(topic), str(topic_id)), {})[int(partition)] = int(end)
+    return tuple(TopicEnds(topic, topic_id, found) for (topic, topic_id), found in ends.items())
 
 
 def _remedy(said: str) -> str:

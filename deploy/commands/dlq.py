@@ -1,19 +1,17 @@
 """`tailrace dlq`: dead letters listed, shown, and brought into their tables once they are mended."""
 
 import json
-import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TextIO
 
 import click
 
+from deploy.parameters import MomentType
 from deploy.settings import environment
 from schemas.errors import DatumError, PartUnreachable
 from stream_processors.dead_letters.desk import DeadLetterDesk, DeskConfig, Mended
@@ -21,9 +19,6 @@ from stream_processors.dead_letters.replay import Result, Verdict
 from stream_processors.dead_letters.store import PAGE_LETTERS_MAX, Choice, Coordinates, LetterSummary
 from stream_processors.dead_letters.view import time_text
 from stream_processors.warehouse.errors import Retryable
-
-_AGO = re.compile(r"(\d+)([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 LIST_EPILOG = """\b
 Examples:
@@ -56,27 +51,9 @@ class CoordinatesType(click.ParamType):
             self.fail(f"{value!r} is not TOPIC:PARTITION:OFFSET, as in tailrace.interactions:0:17", param, ctx)
 
 
-class SinceType(click.ParamType):
-    """Milliseconds since 1970."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        if ago := _AGO.fullmatch(value):
-            now_ms = time.time_ns() // 1_000_000
-            return now_ms - int(ago[1]) * _SECONDS[ago[2]] * 1000
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither an age (90s, 30m, 24h, 7d) nor a time (2026-01-31T12:00)", param, ctx)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
 _topic = click.option("--topic", default="", help="Only of this topic, by its name with the prefix, or by its id.")
 _reason = click.option("--reason", default="", help="Only with this reason: empty, magic, truncated, unknown_schema, …")
-_since = click.option("--since", type=SinceType(), default=0, help="Only what Kafka took since then: 24h, 7d, 2026-01-31 (UTC).")
+_since = click.option("--since", type=MomentType(), default=0, help="Only what Kafka took since then: 24h, 7d, 2026-01-31 (UTC).")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -19,7 +19,7 @@ from deploy.demo.stored_events import INTERACTIONS, RECOMMENDATIONS, ArmTotals, 
 from deploy.demo.users import Visited
 from deploy.settings import WAREHOUSE_READ_URL
 from producers.emitter import EmitterStatus
-from schemas.events import EventId, Micros, Traffic
+from schemas.events import EventId, Traffic
 
 LOG_METRICS = (log_reading.METRIC,)
 USERS_METRICS = (simulated_reading.METRIC, "clicks_per_unit", "degraded_share")
@@ -41,7 +41,7 @@ class Emitted:
         }
 
 
-def find(variables: Mapping[str, str], log: Sequence[Impression], emitted: Emitted, asked_at: Micros) -> DemoResult:
+def find(variables: Mapping[str, str], log: Sequence[Impression], emitted: Emitted) -> DemoResult:
     """Ask the warehouse that `variables` name, as its reader; stages and seconds are the run's to fill in.
 
     Raises PartUnreachable.
@@ -49,7 +49,7 @@ def find(variables: Mapping[str, str], log: Sequence[Impression], emitted: Emitt
     with stored_events(variables[WAREHOUSE_READ_URL]) as stored:
         deliveries = _deliveries(stored, emitted)
         totals, dead_letters = stored.totals(), stored.dead_letters()
-    log_cards, users_card = _cards(variables, asked_at)
+    log_cards, users_card = _cards(variables)
     return DemoResult(
         deliveries=deliveries,
         dropped=_dropped(emitted.log.status),
@@ -69,7 +69,7 @@ def _deliveries(stored: StoredEvents, emitted: Emitted) -> Mapping[str, Mapping[
     return {table: compare_by_source(ledgers, stored.rows(table)) for table, ledgers in emitted.ledgers.items()}
 
 
-def _cards(variables: Mapping[str, str], asked_at: Micros) -> tuple[tuple[Scorecard, ...], Scorecard]:
+def _cards(variables: Mapping[str, str]) -> tuple[tuple[Scorecard, ...], Scorecard]:
     config = AnalyticsConfig.from_environment(variables)
     catalog = load_catalog(config.metrics_directories)
     of_log = [
@@ -78,8 +78,8 @@ def _cards(variables: Mapping[str, str], asked_at: Micros) -> tuple[tuple[Scorec
     ]
     of_users = Question(demo_ranking.EXPERIMENT, choose(catalog, USERS_METRICS), Traffic.SIMULATED, demo_ranking.POPULARITY)
     with Warehouse(config) as warehouse:
-        log_cards = tuple(scorecard(warehouse, question, asked_at) for question in of_log)
-        return log_cards, scorecard(warehouse, of_users, asked_at)
+        log_cards = tuple(scorecard(warehouse, question) for question in of_log)
+        return log_cards, scorecard(warehouse, of_users)
 
 
 def _log_counts(log: Sequence[Impression], totals: Sequence[ArmTotals]) -> tuple[LogCount, ...]:

@@ -46,7 +46,7 @@ def travel(variables: Mapping[str, str], home: Path, log: Sequence[Impression], 
     with stages.stage("the sink has caught up"), commands.start("sink", "--drain") as sink:
         sink.wait(SINK_TIMEOUT_S)
     with stages.stage("what arrived is compared, and the scorecards are asked"):
-        return find(variables, log, emitted, now_us())
+        return find(variables, log, emitted)
 
 
 def _write_inputs(home: Path, log: Sequence[Impression]) -> dict[str, str]:

@@ -34,7 +34,9 @@ class Ingest:
         key = fence_key(self._topic_id, partition)
         self._post(f"INSERT INTO ingest_fence VALUES (unhex('{key.hex()}'), unhex('{self._owner.hex()}'))")
 
-    def write(self, records: Sequence[Written], first_offset: int | None = None, taken_at: Micros | None = None) -> int:
+    def write(
+        self, records: Sequence[Written], first_offset: int | None = None, taken_at: Micros | None = None, run: str = "live"
+    ) -> int:
         """Inserts `records`, all of one type, from `first_offset` on, or at the next ones. Returns the first one's offset.
 
         Kafka took them at `taken_at`, or each a little after it happened.
@@ -42,16 +44,21 @@ class Ingest:
         record = type(records[0]).__name__
         times_ms = [_kafka_time_ms(row, taken_at) for row in records]
         return self.write_under(
-            contract(record).newest.schema, [dataclasses.asdict(row) for row in records], times_ms, first_offset
+            contract(record).newest.schema, [dataclasses.asdict(row) for row in records], times_ms, first_offset, run
         )
 
     def write_under(
-        self, writer: AvroSchema, data: Sequence[Mapping[str, Any]], times_ms: Sequence[int], first_offset: int | None = None
+        self,
+        writer: AvroSchema,
+        data: Sequence[Mapping[str, Any]],
+        times_ms: Sequence[int],
+        first_offset: int | None = None,
+        run: str = "live",
     ) -> int:
         """The same for any version of a contract."""
         start = self._next_offset if first_offset is None else first_offset
         self._next_offset = max(self._next_offset, start + len(data))
-        head = Source(self._owner, self._topic_id, self._partition, 1, "live").head()
+        head = Source(self._owner, self._topic_id, self._partition, 1, run).head()
         rows = [
             {FIELD: head + pack_position(offset, time_ms + offset), **row}
             for offset, (row, time_ms) in enumerate(zip(data, times_ms, strict=True), start)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from analytics import scorecard_json, scorecard_text
+from analytics.as_of import AsOf, TopicEnds, parse
 from analytics.config import SHIPPED_METRICS_DIRECTORY
 from analytics.errors import UnknownName
 from analytics.metrics_catalog import choose, load_catalog
@@ -15,11 +16,18 @@ from analytics.results import ArmCounts, Cell, Completeness, Definition, LeftOut
 from analytics.scorecard import Answers, Question, assemble
 from schemas.events import Micros
 
-ASKED_AT = Micros(1_790_000_000_000_000)
+ARRIVED_AT = Micros(1_790_000_000_000_000)
 METRICS = choose(load_catalog([SHIPPED_METRICS_DIRECTORY]), ["clicked_share", "click_through_rate"])
 DEFINITION = Definition(1, "ab", "shelf", "Sampling finds more.", "running", "user", ("home",), {"control": 1, "sampled": 1})
 NOTHING_LEFT_OUT = LeftOut((), 0, 0, 0, 0, 0, 0)
-COMPLETE = Completeness(4_000, 4_000, 1, 0, ASKED_AT, 0)
+AS_OF = AsOf((TopicEnds("tailrace.interactions", "00000000-0000-0000-0000-000000000001", {0: 7, 3: 9}),), ARRIVED_AT)
+AS_OF_DOCUMENT = {
+    "topics": [
+        {"topic": "tailrace.interactions", "topic_id": "00000000-0000-0000-0000-000000000001", "ends": {"0": 7, "3": 9}},
+    ],
+    "repairs_until": ARRIVED_AT,
+}
+COMPLETE = Completeness(4_000, 4_000, 1, 0, ARRIVED_AT, 0)
 
 
 def cell(arm: str, units: int, clicked: int, revision: int = 1, degraded: int = 0) -> Cell:
@@ -44,8 +52,8 @@ def card_of(
     left_out: LeftOut = NOTHING_LEFT_OUT,
     completeness: Completeness = COMPLETE,
 ) -> Scorecard:
-    answers = Answers(tuple(definitions), tuple(cells), left_out, completeness)
-    return assemble(Question("shelf-order", METRICS, control=control), answers, ASKED_AT)
+    answers = Answers(AS_OF, tuple(definitions), tuple(cells), left_out, completeness)
+    return assemble(Question("shelf-order", METRICS, control=control), answers)
 
 
 def codes(card: Scorecard) -> set[str]:
@@ -70,8 +78,10 @@ def test_a_clear_gain_reads_better_and_a_clear_loss_worse() -> None:
 def test_where_less_is_better_a_gain_reads_worse() -> None:
     (share, _) = METRICS
     fewer = replace(share, better=load_catalog([SHIPPED_METRICS_DIRECTORY])["degraded_share"].better)
-    answers = Answers((DEFINITION,), (cell("control", 1_000, 100), cell("sampled", 1_000, 200)), NOTHING_LEFT_OUT, COMPLETE)
-    card = assemble(Question("shelf-order", (fewer,)), answers, ASKED_AT)
+    answers = Answers(
+        AS_OF, (DEFINITION,), (cell("control", 1_000, 100), cell("sampled", 1_000, 200)), NOTHING_LEFT_OUT, COMPLETE
+    )
+    card = assemble(Question("shelf-order", (fewer,)), answers)
     assert card.comparison("clicked_share", "sampled").reading is Reading.WORSE
 
 
@@ -209,7 +219,7 @@ def test_degraded_answers_are_shown_as_a_share_of_each_arm() -> None:
 def test_what_was_left_out_and_what_is_missing_is_said() -> None:
     left_out = LeftOut((TrafficCount("bot", 7, 70), TrafficCount("internal", 2, 9)), 11, 12, 13, 14, 15, 16)
     cells = [cell("control", 500, 50), cell("sampled", 500, 50)]
-    card = card_of(cells, left_out=left_out, completeness=Completeness(2_100, 2_000, 3, 1, ASKED_AT, 5))
+    card = card_of(cells, left_out=left_out, completeness=Completeness(2_100, 2_000, 3, 1, ARRIVED_AT, 5))
     text = both_forms(card)
     for words in (
         "bot 7 units with 70 requests, internal 2 units with 9 requests",
@@ -220,16 +230,16 @@ def test_what_was_left_out_and_what_is_missing_is_said() -> None:
         assert words in text
     assert "100 of 2100 exposures that were emitted have not arrived." in text
     assert {"incomplete", "emitters_open"} <= codes(card)
-    assert "completeness_unknown" in codes(card_of(cells, completeness=Completeness(None, 2_000, 0, 0, ASKED_AT, 0)))
+    assert "completeness_unknown" in codes(card_of(cells, completeness=Completeness(None, 2_000, 0, 0, ARRIVED_AT, 0)))
 
 
 def test_few_units_are_pointed_out() -> None:
     assert "few_units" in codes(card_of([cell("control", 12, 3), cell("sampled", 14, 4)]))
 
 
-def test_json_names_its_version_when_it_was_asked_and_how_each_figure_was_made() -> None:
+def test_json_names_its_version_the_ends_that_it_counts_to_and_how_each_figure_was_made() -> None:
     document = json.loads(scorecard_json.render(card_of([cell("control", 1_000, 100), cell("sampled", 1_000, 200)])))
-    assert (document["schema_version"], document["asked_at"], document["traffic"]) == (1, ASKED_AT, "live")
+    assert (document["schema_version"], document["as_of"], document["traffic"]) == (2, AS_OF_DOCUMENT, "live")
     assert document["definition"]["revision"] == 1
     share, rate = document["metrics"]
     assert share["comparisons"][0]["difference"]["absolute"]["method"] == "Welch t"
@@ -241,3 +251,24 @@ def test_json_names_its_version_when_it_was_asked_and_how_each_figure_was_made()
 def test_a_comparison_that_does_not_exist_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         card_of([cell("control", 10, 1), cell("sampled", 10, 1)]).comparison("clicked_share", "control")
+
+
+def test_the_ends_in_a_scorecards_json_are_taken_back_alone_or_with_all_of_it() -> None:
+    card = card_of([cell("control", 10, 1), cell("sampled", 10, 1)])
+    assert parse(scorecard_json.render(card)) == AS_OF
+    assert parse(json.dumps(AS_OF_DOCUMENT)) == AS_OF
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"topics": [{"topic": "t", "topic_id": "no uuid", "ends": {}}], "repairs_until": null}',
+        json.dumps(AS_OF_DOCUMENT).replace(": 7", ': "7"'),
+        json.dumps(AS_OF_DOCUMENT).replace(": 7", ": -7"),
+    ],
+)
+def test_what_is_no_ends_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="as_of"):
+        parse(text)

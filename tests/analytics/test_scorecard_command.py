@@ -62,7 +62,7 @@ def test_wrong_metric_files_are_wrong_configuration_and_exit_with_2(run: Run, no
 
 
 def test_help_ends_in_examples(run: Run) -> None:
-    assert run("--help").output.rstrip().endswith("tailrace scorecard obd-men --control random --json")
+    assert run("--help").output.rstrip().endswith("as Kafka had it then (UTC)")
 
 
 @pytest.mark.integration
@@ -80,7 +80,7 @@ def test_it_prints_the_scorecard_as_text_and_as_json(
     assert f"Scorecard of {ledger.experiment} (ab, running, revision 1, unit user)" in text.output
     answer = run(ledger.experiment, "--metric", "clicked_share", "--control", "sampled", "--json", **installation)
     card = json.loads(answer.output)
-    assert (card["schema_version"], card["control"]) == (1, "sampled")
+    assert (card["schema_version"], card["control"]) == (2, "sampled")
     assert {arm["name"]: arm["metric_means"]["clicked_share"] for arm in card["arms"]} == {
         "control": 0,
         "sampled": 0.5,

@@ -12,13 +12,12 @@ from analytics.results import Scorecard
 from analytics.scorecard import Question, scorecard
 from analytics.statistics.comparison import metric_variance
 from analytics.warehouse import Warehouse
-from schemas.events import Micros, Traffic, UnitId
+from schemas.events import Traffic, UnitId
 from tests.analytics.ingest import Ingest
-from tests.analytics.ledger import ARMS, BEGAN_AT, ENDED_AT, SECOND, Ledger, definition
+from tests.analytics.ledger import ARMS, BEGAN_AT, SECOND, Ledger, definition
 
 pytestmark = pytest.mark.integration
 
-ASKED_AT = Micros(ENDED_AT)
 UNITS = 300
 
 
@@ -80,9 +79,9 @@ def test_every_count_and_moment_is_what_the_ledger_says(ingest: Ingest, warehous
         a_life(ledger, ledger.unit(number), ledger.draw.choice([Traffic.LIVE, Traffic.LIVE, Traffic.BOT]))
     for records in (ledger.served, ledger.interactions, [definition(ledger.experiment)]):
         ingest.write(records)
-    card = scorecard(warehouse, Question(ledger.experiment, METRICS), ASKED_AT)
+    card = scorecard(warehouse, Question(ledger.experiment, METRICS))
     assert_counts(card, ledger)
-    cells = {cell.arm: cell for cell in warehouse.cells(ledger.experiment, "live", METRICS)}
+    cells = {cell.arm: cell for cell in warehouse.snapshot(warehouse.as_of()).cells(ledger.experiment, "live", METRICS)}
     for wanted in METRICS:
         assert_moments(wanted, card, ledger, {arm: cell.moments[wanted.name] for arm, cell in cells.items()})
 

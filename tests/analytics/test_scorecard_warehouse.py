@@ -15,7 +15,7 @@ from analytics.scorecard import Question, scorecard
 from analytics.warehouse import Warehouse
 from schemas.events import Arm, ArmCount, ExperimentId, Micros, ProducerCheckpoint, ProducerId, Traffic
 from tests.analytics.ingest import Ingest
-from tests.analytics.ledger import BEGAN_AT, ENDED_AT, SECOND, Ledger, definition
+from tests.analytics.ledger import BEGAN_AT, SECOND, Ledger, definition
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +25,7 @@ Ask = Callable[[], Scorecard]
 
 @pytest.fixture
 def ask(warehouse: Warehouse, ledger: Ledger) -> Ask:
-    return lambda: scorecard(warehouse, Question(ledger.experiment, METRICS), Micros(ENDED_AT))
+    return lambda: scorecard(warehouse, Question(ledger.experiment, METRICS))
 
 
 def units(card: Scorecard) -> dict[str, int]:
@@ -186,7 +186,7 @@ def test_a_value_that_is_not_a_number_gives_null_and_a_reason(ingest: Ingest, le
         ledger.act(ledger.unit(number), BEGAN_AT + SECOND, kind, math.nan if number == 1 else 2.0)
     ingest.write(ledger.served)
     ingest.write(ledger.interactions)
-    card = scorecard(warehouse, Question(ledger.experiment, (spent_on(kind),)), Micros(ENDED_AT))
+    card = scorecard(warehouse, Question(ledger.experiment, (spent_on(kind),)))
     assert {arm.name: arm.metric_means["spent"] for arm in card.arms} == {"control": None, "sampled": 2.0}
     assert card.comparison("spent", "sampled").difference.p.reason == "the control holds a value that is not finite"
     assert "NaN" not in scorecard_json.render(card)
@@ -200,7 +200,7 @@ def test_a_window_ends_before_its_last_moment(ingest: Ingest, ledger: Ledger, wa
     ingest.write(ledger.served)
     ingest.write(ledger.interactions)
     within_an_hour = replace(spent_on("purchase"), window_hours=1)
-    card = scorecard(warehouse, Question(ledger.experiment, (within_an_hour,)), Micros(ENDED_AT))
+    card = scorecard(warehouse, Question(ledger.experiment, (within_an_hour,)))
     assert card.arms[0].metric_means["spent"] == 11
 
 
@@ -210,14 +210,14 @@ def test_a_small_variance_far_from_zero_is_not_lost(ingest: Ingest, ledger: Ledg
         ledger.act(ledger.unit(number), BEGAN_AT, "purchase", 1e9 + number % 4)
     ingest.write(ledger.served)
     ingest.write(ledger.interactions)
-    (cell,) = warehouse.cells(ledger.experiment, "live", (spent_on("purchase"),))
+    (cell,) = warehouse.snapshot(warehouse.as_of()).cells(ledger.experiment, "live", (spent_on("purchase"),))
     assert cell.moments["spent"].var("numerator") == pytest.approx(1.25 * 400 / 399, rel=1e-6)
 
 
 def test_without_a_metric_there_are_still_counts(ingest: Ingest, ledger: Ledger, warehouse: Warehouse) -> None:
     ledger.serve(ledger.unit(1), BEGAN_AT, "control")
     ingest.write(ledger.served)
-    assert units(scorecard(warehouse, Question(ledger.experiment, ()), Micros(ENDED_AT))) == {"control": 1}
+    assert units(scorecard(warehouse, Question(ledger.experiment, ()))) == {"control": 1}
 
 
 def test_an_experiment_that_is_defined_and_not_yet_exposed_has_empty_arms(ingest: Ingest, ledger: Ledger, ask: Ask) -> None:
@@ -230,6 +230,6 @@ def test_an_experiment_that_is_defined_and_not_yet_exposed_has_empty_arms(ingest
 def test_an_unknown_experiment_is_answered_with_the_known_ones(ingest: Ingest, ledger: Ledger, warehouse: Warehouse) -> None:
     ingest.write([definition(ledger.experiment)])
     with pytest.raises(UnknownExperiment) as unknown:
-        scorecard(warehouse, Question("nobody-has-heard-of-it", METRICS), Micros(ENDED_AT))
+        scorecard(warehouse, Question("nobody-has-heard-of-it", METRICS))
     assert ledger.experiment in unknown.value.known
     assert ledger.experiment in str(unknown.value)

@@ -14,7 +14,7 @@ from analytics.scorecard import Question, scorecard
 from analytics.warehouse import Warehouse
 from schemas.events import EventId, Micros
 from tests.analytics.ingest import Ingest, Written
-from tests.analytics.ledger import BEGAN_AT, ENDED_AT, SECOND, Ledger, definition
+from tests.analytics.ledger import BEGAN_AT, SECOND, Ledger, definition
 
 pytestmark = pytest.mark.integration
 
@@ -227,7 +227,7 @@ def test_a_wrong_clock_neither_moves_a_units_first_exposure_nor_takes_its_events
         window_hours=1,
     )
 
-    card = scorecard(warehouse, Question(ledger.experiment, (clicked,)), Micros(ENDED_AT))
+    card = scorecard(warehouse, Question(ledger.experiment, (clicked,)))
 
     (control,) = card.arms
     assert (control.counts.units, control.metric_means["clicked"]) == (len(pairs), 1)

@@ -1,12 +1,12 @@
 """Scorecards of a log as analysis assembles them, without a warehouse."""
 
+from analytics.as_of import AsOf
 from analytics.metrics_catalog import Aggregate, Direction, Measure, Metric, MetricKind, Source
 from analytics.moments import Moments
 from analytics.results import ArmCounts, Cell, Completeness, LeftOut, Scorecard
 from analytics.scorecard import Answers, Question, assemble
 from deploy.demo.log_reading import METRIC
 from deploy.demo.stored_events import ArmTotals
-from schemas.events import Micros
 
 IMPRESSIONS = 10_000
 ARMS = ("random", "bts")
@@ -28,8 +28,8 @@ def clicks_metric(name: str) -> Metric:
 
 def card(experiment: str, clicks: tuple[int, int], metric: str = METRIC) -> Scorecard:
     cells = tuple(_cell(arm, count, metric) for arm, count in zip(ARMS, clicks, strict=True))
-    answers = Answers((), cells, LeftOut((), 0, 0, 0, 0, 0, 0), Completeness(None, 20_000, 0, 0, None, 0))
-    return assemble(Question(experiment, (clicks_metric(metric),), control=ARMS[0]), answers, Micros(0))
+    answers = Answers(AsOf((), None), (), cells, LeftOut((), 0, 0, 0, 0, 0, 0), Completeness(None, 20_000, 0, 0, None, 0))
+    return assemble(Question(experiment, (clicks_metric(metric),), control=ARMS[0]), answers)
 
 
 def log_cards() -> tuple[Scorecard, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
+from deploy.cli import main
 from deploy.demo.open_bandit_log import load_sample
+from deploy.installing import bring_up
 from deploy.local.stack import stop_stack
+from schemas.events import ExperimentId
+from tests.analytics.ingest import Ingest
+from tests.analytics.ledger import BEGAN_AT, Ledger
 from tests.conftest import processes_of
 from tests.demo.published import PUBLISHED_CLICKS
 
@@ -102,6 +109,40 @@ def test_the_simulated_users_come_out_the_same_in_every_run(report: dict[str, An
     assert reading["covered"] is True
     assert Counter(remark["code"] for remark in report["scorecards"][3]["alarms"]) == {}
     assert report["users"]["clicks"] == 501
+
+
+def test_as_of_the_offsets_that_they_printed_the_logs_scorecards_stay_as_they_are_byte_for_byte(
+    report: dict[str, Any], home: Path
+) -> None:
+    variables = bring_up({**os.environ, "TAILRACE_HOME": str(home)}, print).variables
+    try:
+        before = {card["experiment_id"]: scorecard(card, variables) for card in report["scorecards"][:3]}
+        for card in report["scorecards"][:3]:
+            assert json.loads(before[card["experiment_id"]])["as_of"] == card["as_of"]
+
+        serve_one_more_unit(variables, *before)
+
+        for card in report["scorecards"][:3]:
+            assert scorecard(card, variables) != before[card["experiment_id"]]
+            assert scorecard(card, variables, "--as-of", json.dumps(card["as_of"])) == before[card["experiment_id"]]
+    finally:
+        stop_stack(home)
+
+
+def scorecard(card: dict[str, Any], variables: Mapping[str, str], *arguments: str) -> str:
+    asked = ["scorecard", card["experiment_id"], "--control", card["control"], "--json", *arguments]
+    result = CliRunner().invoke(main, asked, env=dict(variables))
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def serve_one_more_unit(variables: Mapping[str, str], *experiments: str) -> None:
+    ingest = Ingest(variables["TAILRACE_WAREHOUSE_URL"])
+    for experiment in experiments:
+        ledger = Ledger(ExperimentId(experiment), random.Random(experiment))
+        ledger.serve(ledger.unit(1), BEGAN_AT, "random")
+        ingest.write(ledger.served)
+    ingest.close()
 
 
 def test_no_process_is_left(report: dict[str, Any], home: Path) -> None:
