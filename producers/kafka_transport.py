@@ -27,7 +27,7 @@ DEFAULT_OPTIONS = MappingProxyType(
     {
         "enable.idempotence": "true",
         "compression.type": "lz4",
-        "linger.ms": "20",
+        "linger.ms": "50",
         "message.timeout.ms": "60000",
         "queue.buffering.max.messages": "100000",
         "queue.buffering.max.kbytes": "131072",

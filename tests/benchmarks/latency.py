@@ -25,7 +25,7 @@ FIRST_ROWS = 1_000
 START_LIMIT_S = 60
 P95_S_MAX, P99_S_MAX = 1.0, 3.0
 _WORKLOAD = WORKLOADS["flat"]
-_HOW = f"""A producer with the emitter's own options (20 ms of lingering, lz4, idempotent) writes flat events into four
+_HOW = f"""A producer with the emitter's own options (50 ms of lingering, lz4, idempotent) writes flat events into four
 partitions at half of the rate that the sink reached in this run; the sink runs as `tailrace sink` with its defaults. Beside
 it, a probe is due every {INTERVAL_S * 1000:.0f} ms, partition by partition. Its time ends when a SELECT sees it, asked every
 {LOOK_S * 1000:.0f} ms: the looks and the load's own producer share the two cores, and are in the figure."""
