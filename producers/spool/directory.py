@@ -7,7 +7,6 @@ over and removed under the root's own lock, so that no one ever sees one between
 their holder, however it ends; a forked process lets go of its copies (`forget`), or it would hold them for its parent.
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Collection, Iterator
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from producers.file_lock import try_lock
 from schemas.events import ProducerId
 from schemas.topics import DEFAULT_PREFIX
 
@@ -97,7 +97,7 @@ class SpoolRoot:
     def _claim(self, path: Path) -> Claim | None:
         """None where another one owns it."""
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        if not _taken(descriptor):
+        if not try_lock(descriptor):
             os.close(descriptor)
             return None
         claim = Claim(path, descriptor)
@@ -109,7 +109,7 @@ class SpoolRoot:
         descriptor = os.open(self._path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             for _ in range(ROOT_LOCK_TRIES_MAX):
-                if _taken(descriptor):
+                if try_lock(descriptor):
                     break
                 time.sleep(ROOT_LOCK_PAUSE_S)
             else:
@@ -117,14 +117,6 @@ class SpoolRoot:
             yield
         finally:
             os.close(descriptor)
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _entries(directory: str) -> list["os.DirEntry[str]"]:

@@ -5,7 +5,6 @@ taken in stays: revisions of the old snapshot that the topic no longer shows are
 breaks a rule is refused by name, and all else goes on. `as_of` moves on only while the brokers say that nothing is left to read.
 """
 
-import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from threading import Event
 
 from producers.experiment_log import ExperimentLog, LogUnavailable, Refused
+from producers.file_lock import try_lock
 from schemas.errors import ContractError
 from schemas.events import ExperimentDefinition, ExperimentId, Micros
 from schemas.experiment_history import broken_rules
@@ -159,12 +159,7 @@ def _lock(path: Path) -> Iterator[bool]:
     """Whether this process has the lock beside `path`. The system takes it from a process that has ended."""
     descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = True
-    except BlockingIOError:
-        held = False
-    try:
-        yield held
+        yield try_lock(descriptor)
     finally:
         os.close(descriptor)
 
