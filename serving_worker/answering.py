@@ -10,7 +10,7 @@ from pathlib import Path
 from schemas.errors import ConfigurationError
 from schemas.events import Event, ExperimentStatus
 from serving_worker.capacity import Capacity, watch_lateness
-from serving_worker.catalogue import Catalogue, load_catalogue
+from serving_worker.catalogue import Catalogue, ItemsById, by_item_id, load_catalogue
 from serving_worker.control import Control
 from serving_worker.experiments.decision import POLICY
 from serving_worker.experiments.definitions import Experiments, Snapshot
@@ -36,6 +36,7 @@ class Stock:
 
     catalogue_file: Path
     catalogue: Catalogue
+    items: ItemsById
     control: Control
 
 
@@ -44,7 +45,9 @@ def stock_of(catalogue_file: Path, default_policy: str, rankers: Mapping[str, st
     if default_policy not in rankers:
         raise ConfigurationError((f"TAILRACE_DEFAULT_POLICY={default_policy!r} is none of {', '.join(rankers)}",))
     catalogue = load_catalogue(catalogue_file)
-    return Stock(catalogue_file, catalogue, Control(default_policy, load_ranker(rankers[default_policy]), catalogue))
+    items = by_item_id(catalogue)
+    control = Control(default_policy, load_ranker(rankers[default_policy]), catalogue, items)
+    return Stock(catalogue_file, catalogue, items, control)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +119,4 @@ class Answering:
 
 def _pool(stock: Stock, rankers: Mapping[str, str], limits: PoolLimits, outlets: Outlets, policy_id: str) -> Pool:
     program = Program(rankers[policy_id], stock.catalogue_file, limits.host, host_environment(outlets.variables))
-    return Pool(policy_id, program, stock.catalogue, limits, outlets.clock.monotonic_us)
+    return Pool(policy_id, program, stock.items, limits, outlets.clock.monotonic_us)

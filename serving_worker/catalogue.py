@@ -44,8 +44,12 @@ def load_catalogue(path: Path) -> Catalogue:
     return catalogue
 
 
-def by_item_id(catalogue: Catalogue) -> dict[str, dict[str, Candidate]]:
-    """Each surface's candidates by their item ids."""
+ItemsById = Mapping[str, Mapping[str, Candidate]]
+"""By surface."""
+
+
+def by_item_id(catalogue: Catalogue) -> ItemsById:
+    """Each surface's candidates by their item ids. As large as the catalogue: worked out once, and shared by all who judge."""
     return {surface: {item.item_id: item for item in candidates.items} for surface, candidates in catalogue.surfaces.items()}
 
 

@@ -2,7 +2,7 @@
 
 import random
 
-from serving_worker.catalogue import Candidate, Catalogue, by_item_id
+from serving_worker.catalogue import Candidate, Catalogue, ItemsById
 from serving_worker.errors import RankerError
 from serving_worker.isolation.frames import Answer
 from serving_worker.isolation.pool import PolicyAnswer
@@ -17,9 +17,8 @@ LAST_RESORT = "popularity"
 class Control:
     """It has no deadline: CPU work in the worker's own thread cannot be stopped. Trust it, or name another default policy."""
 
-    def __init__(self, policy_id: str, ranker: Ranker, catalogue: Catalogue) -> None:
-        self.policy_id, self._ranker, self._catalogue = policy_id, ranker, catalogue
-        self._items = by_item_id(catalogue)
+    def __init__(self, policy_id: str, ranker: Ranker, catalogue: Catalogue, items: ItemsById) -> None:
+        self.policy_id, self._ranker, self._catalogue, self._items = policy_id, ranker, catalogue, items
 
     def rank(self, query: Query, seed: str) -> PolicyAnswer:
         """Judged like every other policy's answer.

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving_worker.catalogue import Catalogue, by_item_id
+from serving_worker.catalogue import ItemsById
 from serving_worker.isolation.breaker import Breaker, State
 from serving_worker.isolation.frames import Question, Reply, reply_bytes_max
 from serving_worker.isolation.limits import PoolLimits
@@ -52,12 +52,12 @@ class Pool:
     """Belongs to the event loop that first asks it."""
 
     def __init__(
-        self, name: str, program: Program, catalogue: Catalogue, limits: PoolLimits, monotonic_us: Callable[[], int]
+        self, name: str, program: Program, items: ItemsById, limits: PoolLimits, monotonic_us: Callable[[], int]
     ) -> None:
         self.name = name
         self._program, self._limits, self._now_us = program, limits, monotonic_us
-        self._items, self._log = by_item_id(catalogue), RareLog(logger, monotonic_us)
-        self._item_bytes = {surface: max(len(name.encode()) for name in items) for surface, items in self._items.items()}
+        self._items, self._log = items, RareLog(logger, monotonic_us)
+        self._item_bytes = {surface: max(len(name.encode()) for name in names) for surface, names in items.items()}
         self._breaker = Breaker()
         self._seats: list[asyncio.Task[None]] = []
         self._up: set[PolicyProcess] = set()

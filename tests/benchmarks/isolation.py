@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from serving_worker.catalogue import Candidate, Candidates, Catalogue, load_catalogue
+from serving_worker.catalogue import Candidate, Candidates, Catalogue, by_item_id, load_catalogue
 from serving_worker.control import Control
 from serving_worker.isolation.limits import PoolLimits
 from serving_worker.isolation.pool import Pool
@@ -73,12 +73,13 @@ async def _measure(path: Path, requests: int, starts: int) -> dict[str, Any]:
 def _pool(path: Path, policy: str) -> Pool:
     limits = PoolLimits(processes=1)
     program = Program(BUILT_IN[policy], path, limits.host, host_environment(os.environ))
-    return Pool(policy, program, load_catalogue(path), limits, lambda: time.monotonic_ns() // 1_000)
+    return Pool(policy, program, by_item_id(load_catalogue(path)), limits, lambda: time.monotonic_ns() // 1_000)
 
 
 async def _rank_us(path: Path, policy: str, ranker: Ranker, requests: int) -> dict[str, dict[str, float]]:
     catalogue, query = load_catalogue(path), Query(surface="home", k=SLOTS)
-    control, candidates, draw = Control(policy, ranker, catalogue), catalogue.surfaces["home"], random.Random(1)
+    control = Control(policy, ranker, catalogue, by_item_id(catalogue))
+    candidates, draw = catalogue.surfaces["home"], random.Random(1)
     pool = _pool(path, policy)
     pool.open()
     await asyncio.wait_for(pool.is_up.wait(), LONG_S)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import uvloop
 
-from serving_worker.catalogue import load_catalogue
+from serving_worker.catalogue import by_item_id, load_catalogue
 from serving_worker.isolation.breaker import FAILURES_MIN, PAUSE_S_MIN, State
 from serving_worker.isolation.limits import MIB, HostLimits, PoolLimits
 from serving_worker.isolation.policies import Policies
@@ -53,7 +53,7 @@ class Bench:
 
     def pool(self, ranker: str = HOSTILE, limits: PoolLimits = LIMITS) -> Pool:
         program = Program(ranker, self.catalogue, limits.host, host_environment(self.variables))
-        return Pool("hostile", program, load_catalogue(self.catalogue), limits, lambda: self.now_us)
+        return Pool("hostile", program, by_item_id(load_catalogue(self.catalogue)), limits, lambda: self.now_us)
 
     def run(self, body: Body, limits: PoolLimits = LIMITS) -> None:
         async def with_pool() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from schemas.errors import ConfigurationError
-from serving_worker.catalogue import Candidate, Candidates, load_catalogue
+from serving_worker.catalogue import Candidate, Candidates, by_item_id, load_catalogue
 from serving_worker.errors import RankerError
 from serving_worker.isolation.checking import refuse_broken
 from serving_worker.isolation.limits import HostLimits, PoolLimits
@@ -157,7 +157,7 @@ def test_the_example_of_the_docs_ranks_in_a_process_of_its_own(tmp_path: Path) -
     program = Program("my_ranking:HomeTeam", catalogue, HostLimits(), environment)
 
     async def ranked() -> PolicyAnswer:
-        pool = Pool("home_team", program, load_catalogue(catalogue), PoolLimits(processes=1), lambda: 0)
+        pool = Pool("home_team", program, by_item_id(load_catalogue(catalogue)), PoolLimits(processes=1), lambda: 0)
         pool.open()
         try:
             await asyncio.wait_for(pool.is_up.wait(), 30)

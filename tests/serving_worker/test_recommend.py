@@ -21,7 +21,7 @@ from schemas.events import (
     UnitId,
 )
 from serving_worker.capacity import LAG_TICKS, Capacity, watch_lateness
-from serving_worker.catalogue import Candidate, Candidates, Catalogue
+from serving_worker.catalogue import Candidate, Candidates, Catalogue, by_item_id
 from serving_worker.control import Control
 from serving_worker.errors import Shed
 from serving_worker.experiments.assignment import Asker
@@ -40,6 +40,7 @@ from tests.waiting import eventually
 CATALOGUE = Catalogue(
     {"home": Candidates((Candidate("a", 1.0, "editors", "front"), Candidate("b", 0.5), Candidate("c", 2.0)), "spring")}
 )
+ITEMS = by_item_id(CATALOGUE)
 ASK = Ask(RequestId("0190c1de-0000-7000-8000-000000000000"), Asker("user", UnitId("unit-1"), "home", {}), 2, Traffic.LIVE, "s")
 
 
@@ -61,7 +62,7 @@ class InWorker:
     """Policies without processes of their own: their failures are those of tests/serving_worker/test_isolation*.py."""
 
     def __init__(self, rankers: Mapping[str, Ranker]) -> None:
-        self._arms = {name: Control(name, ranker, CATALOGUE) for name, ranker in rankers.items()}
+        self._arms = {name: Control(name, ranker, CATALOGUE, ITEMS) for name, ranker in rankers.items()}
         self.asked: list[Query] = []
         self.deadlines_s: list[float] = []
 
@@ -110,7 +111,7 @@ def recommender_of(
     ticks = count(1_000, 250)
     arms: dict[str, Ranker] = {"popularity": Popularity(), "plackett_luce": PlackettLuce(), "broken": Broken(), "lying": Lying()}
     return Recommender(
-        Shelf(CATALOGUE, Control("popularity", control or Popularity(), CATALOGUE), policies or InWorker(arms)),
+        Shelf(CATALOGUE, Control("popularity", control or Popularity(), CATALOGUE, ITEMS), policies or InWorker(arms)),
         Fixed(*definitions),
         RecommenderSettings(context_keys, seed=7, budget_us=10_000),
         around,

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from serving_worker.catalogue import load_catalogue
+from serving_worker.catalogue import by_item_id, load_catalogue
 from serving_worker.isolation.limits import HostLimits, PoolLimits
 from serving_worker.isolation.pool import Pool
 from serving_worker.isolation.process import Program, host_environment
@@ -16,7 +16,8 @@ from tests.serving_worker.hostile_rankers import HOSTILE
 
 async def main(catalogue: Path) -> None:
     program = Program(HOSTILE, catalogue, HostLimits(), host_environment({}))
-    pools = [Pool("hostile", program, load_catalogue(catalogue), PoolLimits(processes=1), time.monotonic_ns) for _ in range(2)]
+    items = by_item_id(load_catalogue(catalogue))
+    pools = [Pool("hostile", program, items, PoolLimits(processes=1), time.monotonic_ns) for _ in range(2)]
     for pool in pools:
         pool.open()
         await pool.is_up.wait()
