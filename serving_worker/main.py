@@ -30,7 +30,7 @@ from serving_worker.experiments.feed import experiments_of, following, reload
 from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
 from serving_worker.http.fleet_metrics import Fleet
 from serving_worker.http.keys import Keys, load_keys
-from serving_worker.http.server import draining, listen, run, run_fleet, url_of
+from serving_worker.http.server import draining, leave_requests_to_reference_counts, listen, run, run_fleet, url_of
 from serving_worker.http.unblocking_log import unblocking_log
 from serving_worker.isolation.checking import refuse_broken
 from serving_worker.metrics import WorkerMetrics
@@ -135,7 +135,9 @@ def _app_of_process(
     settings = WorkerSettings.from_environment(variables)
     logging.getLogger("tailrace.access").setLevel(logging.INFO if settings.access_log else logging.WARNING)
     producer = ProducerSettings.from_environment(variables)
-    return build_app(settings, loaded or load(settings), new_emitter(producer), fleet, partial(experiment_log_for, producer))
+    app = build_app(settings, loaded or load(settings), new_emitter(producer), fleet, partial(experiment_log_for, producer))
+    leave_requests_to_reference_counts()
+    return app
 
 
 def _answering(
