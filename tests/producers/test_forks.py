@@ -8,8 +8,20 @@ import pytest
 
 from tests.producers.programs import told_by
 
-TELL = """
+FORK_AND_TELL = """
 import json, os, sys
+from tests.producers.event_samples import SERVED
+
+def fork_and_tell(emitter, close_s):
+    for _ in range(100):
+        emitter.emit(SERVED)
+    child = os.fork()
+    for _ in range(50):
+        emitter.emit(SERVED)
+    emitter.close(close_s)
+    tell(emitter, "parent" if child else "child")
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
 
 def tell(emitter, name):
     topic = emitter.status().topics[0]
@@ -22,7 +34,7 @@ from producers.config import Durability
 from producers.emitter import Emitter, Sources
 from producers.main import new_id, now_us
 from producers.memory_transport import MemoryTransport
-from tests.producers.event_samples import SERVED, KnownSchemaIds, served_of
+from tests.producers.event_samples import KnownSchemaIds, served_of
 
 class Telling(MemoryTransport):
     def close(self):
@@ -32,20 +44,11 @@ class Telling(MemoryTransport):
 emitter = Emitter(
     Telling(), KnownSchemaIds(), now_us=now_us, new_id=new_id, renew=Sources(Telling, KnownSchemaIds) if RENEW else None
 )
-for _ in range(100):
-    emitter.emit(SERVED)
-child = os.fork()
-for _ in range(50):
-    emitter.emit(SERVED)
-emitter.close(10.0)
-tell(emitter, "parent" if child else "child")
-if child:
-    assert os.waitpid(child, 0)[1] == 0
+fork_and_tell(emitter, 10.0)
 """
 
 TO_A_BROKER_THAT_IS_AWAY = """
 from producers.main import emitter_from_environment
-from tests.producers.event_samples import SERVED
 
 emitter = emitter_from_environment({
     "TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1",
@@ -53,18 +56,11 @@ emitter = emitter_from_environment({
     "TAILRACE_SPOOL_DIR": sys.argv[1] + "/spool",
     "TAILRACE_EMITTER_DURABILITY": "write_ahead",
 })
-for _ in range(100):
-    emitter.emit(SERVED)
-child = os.fork()
-for _ in range(50):
-    emitter.emit(SERVED)
-emitter.close(2.0)
-tell(emitter, "parent" if child else "child")
-if child:
-    assert os.waitpid(child, 0)[1] == 0
+fork_and_tell(emitter, 2.0)
 """
 
 FORKED_AND_SILENT = """
+import os
 from producers.main import emitter_from_environment
 from tests.producers.event_samples import SERVED
 
@@ -126,7 +122,7 @@ def read(path: Path) -> Any:
 
 
 def test_a_forked_process_sends_its_own_under_its_own_name(tmp_path: Path) -> None:
-    told_by(TELL + "RENEW = True\n" + IN_MEMORY, str(tmp_path))
+    told_by(FORK_AND_TELL + "RENEW = True\n" + IN_MEMORY, str(tmp_path))
     parent, child = read(tmp_path / "parent"), read(tmp_path / "child")
     assert (parent[1:], child[1:]) == ([150, 150, 0, 0, {}], [50, 50, 0, 0, {}])
     assert parent[0] != child[0]
@@ -137,13 +133,13 @@ def test_a_forked_process_sends_its_own_under_its_own_name(tmp_path: Path) -> No
 
 
 def test_what_a_forked_process_cannot_send_is_counted(tmp_path: Path) -> None:
-    told_by(TELL + "RENEW = False\n" + IN_MEMORY, str(tmp_path))
+    told_by(FORK_AND_TELL + "RENEW = False\n" + IN_MEMORY, str(tmp_path))
     assert read(tmp_path / "parent")[1:] == [150, 150, 0, 0, {}]
     assert read(tmp_path / "child")[1:] == [50, 0, 0, 0, {"forked": 50}]
 
 
 def test_a_fork_beside_a_spool_and_a_kafka_client_loses_nothing_and_ends(tmp_path: Path) -> None:
-    told_by(TELL + TO_A_BROKER_THAT_IS_AWAY, str(tmp_path))
+    told_by(FORK_AND_TELL + TO_A_BROKER_THAT_IS_AWAY, str(tmp_path))
     parent, child = read(tmp_path / "parent"), read(tmp_path / "child")
     assert (parent[1:], child[1:]) == ([150, 0, 0, 150, {}], [50, 0, 0, 50, {}])
     assert {path.name for path in (tmp_path / "spool").iterdir() if path.is_dir()} == {
@@ -154,7 +150,7 @@ def test_a_fork_beside_a_spool_and_a_kafka_client_loses_nothing_and_ends(tmp_pat
 
 @pytest.mark.parametrize("_turn", range(3))
 def test_a_forked_process_that_emits_nothing_ends_by_itself(tmp_path: Path, _turn: int) -> None:
-    assert told_by(TELL + FORKED_AND_SILENT, str(tmp_path)) == "ended"
+    assert told_by(FORKED_AND_SILENT, str(tmp_path)) == "ended"
 
 
 def test_a_forked_process_never_lets_go_of_its_parents_client() -> None:
