@@ -22,6 +22,7 @@ COMMANDS = {
     "sink": Command("deploy.commands.sink:sink", "Carry records from Kafka into the warehouse."),
     "dlq": Command("deploy.commands.dlq:dlq", "List, show and replay the records that the warehouse could not take."),
     "audit": Command("deploy.commands.audit:audit", "Say whether all that Kafka held is in the warehouse, once."),
+    "archive": Command("deploy.commands.archive:archive", "Keep Kafka's records in files, and look whether they are whole."),
     "experiments": Command("deploy.commands.experiments:experiments", "Plan, apply, look at, explain and stop experiments."),
     "scorecard": Command("deploy.commands.scorecard:scorecard", "Say how an experiment went."),
     "demo": Command("deploy.commands.demo:demo", "Show the whole way of an event on real parts."),

@@ -76,10 +76,14 @@ def _one_group(messages: Sequence[Message]) -> Group | None:
 
 def container_header(writer: AvroSchema) -> bytes:
     """The container's first bytes, up to the sync marker, for data written under `writer`."""
-    schema = json.dumps(_without_docs(enveloped_schema(writer)))
-    metadata = {"avro.schema": schema.encode(), "avro.codec": b"null"}
-    entries = b"".join(_long(len(key)) + key.encode() + _long(len(value)) + value for key, value in metadata.items())
-    return b"Obj\x01" + _long(len(metadata)) + entries + _long(0)
+    return header_of(enveloped_schema(writer), "null")
+
+
+def header_of(schema: AvroSchema, codec: str) -> bytes:
+    """The first bytes of any container, up to the sync marker."""
+    metadata = {"avro.schema": json.dumps(_without_docs(schema)).encode(), "avro.codec": codec.encode()}
+    entries = b"".join(avro_long(len(key)) + key.encode() + avro_long(len(value)) + value for key, value in metadata.items())
+    return b"Obj\x01" + avro_long(len(metadata)) + entries + avro_long(0)
 
 
 def _without_docs(node: Any) -> Any:
@@ -109,10 +113,10 @@ def _container(header: bytes, source: Source, positions: list[bytes], data: list
     assert len(sync) == SYNC_BYTES, "the sync marker is 16 bytes"
     size = len(data) * ENVELOPE_BYTES + sum(map(len, data))
     records = chain.from_iterable(zip(repeat(source.head()), positions, data, strict=False))
-    return b"".join(chain((header, sync, _long(len(data)), _long(size)), records, (sync,)))
+    return b"".join(chain((header, sync, avro_long(len(data)), avro_long(size)), records, (sync,)))
 
 
-def _long(number: int) -> bytes:
+def avro_long(number: int) -> bytes:
     """Avro's long: zigzag, then seven bits a byte, the lowest first."""
     rest = (number << 1) ^ (number >> 63)
     encoded = bytearray()
