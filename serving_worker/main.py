@@ -30,7 +30,7 @@ from serving_worker.experiments.feed import experiments_of, following, reload
 from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
 from serving_worker.http.fleet_metrics import Fleet
 from serving_worker.http.keys import Keys, load_keys
-from serving_worker.http.server import draining, leave_requests_to_reference_counts, listen, run, run_fleet, url_of
+from serving_worker.http.server import ServerLimits, draining, leave_requests_to_reference_counts, listen, run, run_fleet, url_of
 from serving_worker.http.unblocking_log import unblocking_log
 from serving_worker.isolation.checking import refuse_broken
 from serving_worker.metrics import WorkerMetrics
@@ -105,15 +105,16 @@ def serve(variables: Mapping[str, str], announce: Callable[[str], None], new_emi
     loaded = _loaded_here(settings)
     # all processes draw alike: a call that is sent again has the same answer, whichever of them it reaches
     seeded = {SEED: str(secrets.randbits(63)), **{name: value for name, value in variables.items() if value}}
+    limits = ServerLimits(settings.head_timeout_s, settings.shutdown_s)
     with closing(listen(settings.host, settings.port)) as listener, TemporaryDirectory(prefix="tailrace-serve-") as directory:
         if loaded is not None:
             app = _app_of_process(seeded, new_emitter, loaded)
             announce(url_of(listener))
-            run(app, listener, settings.shutdown_s)
+            run(app, listener, limits)
             return
         announce(url_of(listener))
         new_app = partial(_app_of_process, seeded, new_emitter, fleet=Path(directory))
-        run_fleet(new_app, listener, settings.workers, settings.shutdown_s)
+        run_fleet(new_app, listener, settings.workers, limits)
 
 
 def log_to_stderr() -> None:

@@ -10,6 +10,8 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -17,6 +19,7 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from schemas.errors import PartUnreachable
+from serving_worker.http.head_timeout import HeadTimedProtocol
 
 BACKLOG_CONNECTIONS = 2_048
 GC_ALLOCATIONS = 50_000
@@ -46,15 +49,23 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app: ASGIApp, listener: socket.socket, shutdown_s: float) -> None:
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """For a request's head to be there, and for the requests that are under way at the end."""
+
+    head_timeout_s: float
+    shutdown_s: float
+
+
+def run(app: ASGIApp, listener: socket.socket, limits: ServerLimits) -> None:
     """Answer in this process until SIGTERM or SIGINT."""
     with _signals_end_quietly():
-        uvicorn.Server(_config(app, 1, shutdown_s)).run(sockets=[listener])
+        uvicorn.Server(_config(app, 1, limits)).run(sockets=[listener])
 
 
-def run_fleet(new_app: Callable[[], ASGIApp], listener: socket.socket, workers: int, shutdown_s: float) -> None:
+def run_fleet(new_app: Callable[[], ASGIApp], listener: socket.socket, workers: int, limits: ServerLimits) -> None:
     """Answer in processes that each make an app, until SIGTERM or SIGINT. A dead one is started again."""
-    Multiprocess(_config(new_app, workers, shutdown_s), sockets=[listener]).run()
+    Multiprocess(_config(new_app, workers, limits), sockets=[listener]).run()
 
 
 def leave_requests_to_reference_counts() -> None:
@@ -108,14 +119,15 @@ def _signals_end_quietly() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _config(app: ASGIApp | Callable[[], ASGIApp], workers: int, shutdown_s: float) -> uvicorn.Config:
+def _config(app: ASGIApp | Callable[[], ASGIApp], workers: int, limits: ServerLimits) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=workers > 1,
+        http=partial(HeadTimedProtocol, head_timeout_s=limits.head_timeout_s),  # type: ignore[arg-type] # called like the class
         log_config=None,
         access_log=False,
         lifespan="on",
         server_header=False,
         workers=workers,
-        timeout_graceful_shutdown=max(1, int(shutdown_s)),
+        timeout_graceful_shutdown=max(1, int(limits.shutdown_s)),
     )

@@ -5,8 +5,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
@@ -16,6 +17,7 @@ from schemas.events import Interaction, ProducerCheckpoint, RecommendationServed
 from schemas.topics import INTERACTIONS, PRODUCER_CHECKPOINTS, RECOMMENDATIONS
 from tests.producers.kafka_log import Log
 from tests.serving_worker.serve_process import Serve, serving, url_of
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -80,6 +82,83 @@ def test_a_worker_makes_the_policy_in_charge_once(serve: Serve, tmp_path: Path) 
     assert answer.json()["items"] == [{"item_id": "a", "position": 0}]
     made = (tmp_path / "made").read_text(encoding="utf-8").split()
     assert made.count(str(process.pid)) == 1
+
+
+HEAD = b"POST /v1/recommendations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+BODY = b'{"unit_id": "u", "surface": "home", "k": 1}'
+WHOLE = HEAD + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+HEAD_TIMEOUT_S = 0.4
+
+
+def answer_to(connection: socket.socket, sent: bytes) -> bytes:
+    """All of it, where it has items."""
+    connection.sendall(sent)
+    answer = b""
+    while not answer.endswith(b"}]}"):
+        received = connection.recv(65_536)
+        assert received, "it is still open"
+        answer += received
+    return answer
+
+
+@pytest.fixture
+def connect(serve: Serve) -> Iterator[Callable[[], socket.socket]]:
+    url = httpx2.URL(url_of(serve("--port", "0", TAILRACE_HTTP_HEAD_TIMEOUT_MS=str(int(HEAD_TIMEOUT_S * 1_000)))))
+    with ExitStack() as connections:
+        yield lambda: connections.enter_context(socket.create_connection((url.host, url.port or 0), timeout=4))
+
+
+PARTS = {
+    "nothing": b"",
+    "an empty line": b"\r\n",
+    "half a line": b"POST /v1/reco",
+    "some headers": HEAD,
+    "headers after an answer": WHOLE + HEAD,
+    "a line after an answer": WHOLE + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_a_connection_without_a_whole_head_is_closed_in_time(connect: Callable[[], socket.socket], part: bytes) -> None:
+    connection = connect()
+    if part.startswith(WHOLE):
+        assert answer_to(connection, WHOLE).startswith(b"HTTP/1.1 200")
+    began = time.monotonic()
+    connection.sendall(part.removeprefix(WHOLE))
+    assert connection.recv(65_536) == b""
+    assert HEAD_TIMEOUT_S - 0.1 < time.monotonic() - began < 4, "an idle connection has 5 s"
+
+
+def test_a_head_that_comes_byte_by_byte_is_not_waited_for(connect: Callable[[], socket.socket]) -> None:
+    connection = connect()
+    connection.settimeout(HEAD_TIMEOUT_S / 10)
+    sent = 0
+
+    def closed() -> bool:
+        nonlocal sent
+        try:
+            connection.sendall(WHOLE[sent : sent + 1])
+            sent += 1
+            return connection.recv(65_536) == b""
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
+
+    assert eventually(closed, 3)
+    assert sent < len(HEAD), "the head is not through"
+
+
+def test_a_slow_body_and_a_pause_after_an_answer_have_limits_of_their_own(connect: Callable[[], socket.socket]) -> None:
+    connection = connect()
+    connection.settimeout(2 * HEAD_TIMEOUT_S)
+    connection.sendall(WHOLE[:-10])
+    with pytest.raises(TimeoutError):
+        connection.recv(1)
+    for rest in (WHOLE[-10:], WHOLE):
+        assert answer_to(connection, rest).startswith(b"HTTP/1.1 200")
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
 
 
 def test_a_port_that_is_taken_is_said_with_what_to_do(serve: Serve) -> None:
