@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 240
+TESTS_AT_ONCE ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
 
@@ -12,7 +13,7 @@ demo: $(VENV)/deploy.stamp  ## set up, and show the whole way of an event on rea
 	$(BIN)/tailrace demo
 
 test: check  ## set up, and run every check and test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile
 
 check: lint  ## types, import contracts, and the gate of the Avro contracts
 	$(BIN)/mypy
