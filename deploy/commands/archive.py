@@ -33,7 +33,7 @@ Settings beside the URL (else TAILRACE_ARCHIVE_URL) and the addresses of Kafka a
   TAILRACE_ARCHIVE_ROWS_MAX, _BYTES_MAX      250000, 64 MiB: how large a file grows
   TAILRACE_ARCHIVE_AGE_S_MAX                 300: with --follow, how long records wait for their file to fill
   TAILRACE_ARCHIVE_BYTES_IN_HAND_MAX         256 MiB, over all partitions
-  TAILRACE_ARCHIVE_OPTIONS                   name=value,…: passed to the store's client (aws_endpoint, aws_region, …)
+  TAILRACE_ARCHIVE_OPTIONS                   name=value,…: of the store (aws_endpoint, aws_region, …), of its HTTP client
   TAILRACE_METRICS_PORT                      0: no /metrics
 """
 CHECK_EPILOG = """\b

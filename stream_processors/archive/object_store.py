@@ -18,6 +18,7 @@ from obstore.store import LocalStore, from_url
 from schemas.environment import public_address
 from schemas.errors import ConfigurationError, PartUnreachable
 
+_STORES = ("aws_", "azure_", "google_")
 _REMEDY = "is it there, and do the credentials let us in?"
 
 
@@ -27,8 +28,8 @@ class Stored(NamedTuple):
 
 
 class ObjectStore:
-    """Threads may share it. `options` are the client's own settings (aws_endpoint, aws_region, …); what is not among them comes
-    from the usual variables (AWS_ACCESS_KEY_ID, …).
+    """Threads may share it. `options` are the store's own settings (aws_endpoint, aws_region, …) and the HTTP client's
+    (allow_http, timeout, …); what is not among them comes from the usual variables (AWS_ACCESS_KEY_ID, …).
     """
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
@@ -40,7 +41,7 @@ class ObjectStore:
             if self._directory is not None:
                 self._store: obstore.store.ObjectStore = LocalStore(self._directory, mkdir=True)
             else:
-                self._store = from_url(url, config=cast("Any", dict(options)) if options else None)
+                self._store = _opened(url, options)
         except (BaseError, ValueError, OSError) as error:
             raise ConfigurationError((f"TAILRACE_ARCHIVE_URL: {self.address} is no archive: {_first_line(error)}",)) from error
 
@@ -87,6 +88,14 @@ class ObjectStore:
             yield
         except (BaseError, OSError) as error:
             raise PartUnreachable("the archive", self.address, f"{_REMEDY} ({_first_line(error)})") from error
+
+
+def _opened(url: str, options: Mapping[str, str]) -> "obstore.store.ObjectStore":
+    """The client's library aborts on a store's setting that has no prefix of a store."""
+    of_store = {name: value for name, value in options.items() if name.startswith(_STORES)}
+    of_client = {name: value for name, value in options.items() if name not in of_store}
+    given = {"config": of_store, "client_options": of_client}
+    return from_url(url, **cast("Any", {name: settings for name, settings in given.items() if settings}))
 
 
 def _to_disk(path: Path) -> None:

@@ -30,6 +30,25 @@ class Shelf:
         return f"{self.entry.folder}/{self.file.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file of data in memory."""
+
+    shelf: Shelf
+    reading: Reading
+
+    def splice(self, owner: bytes, run: str, span: tuple[int, int], without: OffsetRanges) -> Spliced:
+        """The records of [first, end) that are not in `without`, as the body of an INSERT under an owner and a run.
+
+        Nothing is decoded; what is wanted whole is not even taken apart.
+        """
+        first, end = span
+        file = self.shelf.file
+        whole = first <= file.first and file.end <= end and not _meets(without, file)
+        wanted = None if whole else wanted_within(first, end, without)
+        return self.reading.splice(owner, run, self.shelf.entry.topic_id, wanted, secrets.token_bytes(SYNC_BYTES))
+
+
 class ArchiveReader:
     """Entries are read once for each partition, and kept."""
 
@@ -80,18 +99,11 @@ class ArchiveReader:
         chain = self._chain(topic_id, partition)
         return [Shelf(entry, file) for entry in chain for file in entry.files if file.first < end and file.end > first]
 
-    def splice(self, shelf: Shelf, owner: bytes, run: str, span: tuple[int, int], without: OffsetRanges) -> Spliced:
-        """A file's records of [first, end) that are not in `without`, as the body of an INSERT under an owner and a run.
-
-        Nothing is decoded; a file that is wanted whole is not even taken apart.
-        """
+    def open(self, shelf: Shelf) -> "OpenFile":
+        """A file of data, read whole, and found to be as it was written."""
         assert shelf.file.schema_id is not None, "what is no datum cannot be spliced"
-        first, end = span
-        whole = first <= shelf.file.first and shelf.file.end <= end and not _meets(without, shelf.file)
-        wanted = None if whole else wanted_within(first, end, without)
         entry = shelf.entry
-        reading = Reading(content_of(self._store, shelf), entry.topic, entry.partition)
-        return reading.splice(owner, run, entry.topic_id, wanted, secrets.token_bytes(SYNC_BYTES))
+        return OpenFile(shelf, Reading(content_of(self._store, shelf), entry.topic, entry.partition))
 
     def read(self, shelf: Shelf) -> list[ArchivedMessage]:
         """All records of one file."""

@@ -307,7 +307,7 @@ def test_a_file_goes_into_a_table_under_a_fence_and_gives_the_rows_that_the_sink
         owner = fence(writer, topic_id, Place(bench.topic(), number))
         for shelf in reader.shelves(topic_id, number, 0, 1 << 62):
             for span in ((0, 100), (100, 1 << 62)):
-                spliced = reader.splice(shelf, owner, LIVE.run, span, OffsetRanges())
+                spliced = reader.open(shelf).splice(owner, LIVE.run, span, OffsetRanges())
                 if spliced.rows:
                     writer.insert("interactions", spliced.columns, spliced.container, "test")
 
@@ -329,7 +329,7 @@ def test_a_damaged_file_is_a_clear_error_and_no_byte_of_it_is_used(bench: Bench,
         if damaged is not None:
             path.write_bytes(damaged)
         with pytest.raises(ArchiveDamaged, match=f"{shelf.file.name} .*{damage}"):
-            reader.splice(shelf, bytes(16), "r1", (0, 1000), OffsetRanges())
+            reader.open(shelf)
         with pytest.raises(ArchiveDamaged, match=damage):
             reader.read(shelf)
         assert [problem["path"] for problem in archive(bench, "check", url, "--deep", code=1)["problems"]] == [shelf.path]

@@ -206,6 +206,12 @@ def test_a_url_that_names_no_store_is_a_wrong_setting(url: str) -> None:
         ObjectStore(url, {})
 
 
+@pytest.mark.parametrize("option", ["aws_foo", "foo"])
+def test_an_option_that_no_client_knows_is_a_wrong_setting(option: str) -> None:
+    with pytest.raises(ConfigurationError, match=option):
+        ObjectStore("s3://bucket/prefix", {option: "x"})
+
+
 def test_a_directory_that_cannot_be_written_is_unreachable(tmp_path: Path) -> None:
     store = ObjectStore(f"file://{tmp_path}", {})
     (tmp_path / "topic").write_text("a file where a folder should be")
