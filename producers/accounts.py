@@ -71,11 +71,11 @@ class Account:
         self._exposed: Counter[tuple[ExperimentId, str]] = Counter()
         self._lock = threading.Lock()
 
-    def acknowledge(self, *, spooled: bool) -> None:
-        """The broker has one more; `spooled` says whether it was on disk or in memory."""
+    def acknowledge(self, events: int = 1, *, spooled: bool) -> None:
+        """The broker has so many more; `spooled` says whether they were on disk or in memory."""
         with self._lock:
-            self._leave(1, spooled=spooled)
-            self._acknowledged += 1
+            self._leave(events, spooled=spooled)
+            self._acknowledged += events
 
     def store(self) -> None:
         """One more is on disk instead of in memory."""

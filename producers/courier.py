@@ -28,8 +28,8 @@ BATCH_EVENTS_MAX = 64
 CALM_EVENTS_MAX = 256
 CALM_BATCH_EVENTS = 8
 LULL_S, BREATH_S = 0.002, 0.0001
-"""While few events wait they are encoded by eights, and after each batch the thread sleeps: that hands the interpreter's lock to a
-request that waits for it, which letting it go for an instant does not. It waits for one such batch then, about a tenth of a
+"""While few events wait they are encoded by eights, and after each batch the thread sleeps: that hands the interpreter's lock to
+a request that waits for it, which letting it go for an instant does not. It waits for one such batch then, about a tenth of a
 millisecond, instead of for the interpreter's switch interval (5 ms). In a lull it sleeps longer, since to wake costs more than
 to encode an event. While many wait, throughput goes first."""
 

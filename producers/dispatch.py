@@ -7,8 +7,8 @@ account of the record's topic. The courier's alone; nothing here waits but `sett
 """
 
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from producers.accounts import Account
@@ -19,7 +19,7 @@ from producers.errors import RecordRefused
 from producers.parcel import Parcel
 from producers.spool.log import Lost
 from producers.spool.spool import Refused, Spool, Stored
-from producers.transport import Outcome, Transport
+from producers.transport import OutboundRecord, Transport
 
 DRAIN_BATCH_MAX = 100
 DRAIN_IN_FLIGHT_MAX = 50_000
@@ -110,14 +110,15 @@ class Dispatch:
     def settle(self, timeout_s: float) -> int:
         """Book what has become of what was sent; wait up to `timeout_s` for a first answer."""
         outcomes = self._transport.poll(timeout_s)
-        for outcome in outcomes:
-            self._settle(outcome)
+        self._acknowledged(outcomes.delivered)
+        for record, failure in outcomes.failed:
+            self._not_delivered(_parcel_of(record), failure)
         if self._spool is not None:
             if self._transport.troubled():
                 self._divert()
             self.counters.diverted = self.diverted
             self._spool.flush()
-        return len(outcomes)
+        return len(outcomes.delivered) + len(outcomes.failed)
 
     def hear(self) -> int:
         """Book what has become of what was to be written."""
@@ -207,23 +208,28 @@ class Dispatch:
         self._writing.add(parcel)
         return True
 
-    def _settle(self, outcome: Outcome) -> None:
-        parcel = outcome.record.ticket
-        assert isinstance(parcel, Parcel), "only parcels are offered"
-        self._draining -= parcel.drained
-        if outcome.failure is None:
-            self._acknowledged(parcel)
-        elif outcome.failure in PERMANENT:
-            self._lose(parcel, f"delivery_{outcome.failure}")
-        else:
-            self._failed(parcel, outcome.failure)
-
-    def _acknowledged(self, parcel: Parcel) -> None:
+    def _acknowledged(self, records: Sequence[OutboundRecord]) -> None:
+        """Booked together: one by one it costs as much as sending them."""
+        if not records:
+            return
         self._diversion.acknowledged()
-        self.counters.drained += parcel.drained
-        if parcel.account is not None:
-            parcel.account.acknowledge(spooled=parcel.place is not None)
-        self._leave_disk(parcel)
+        parcels = [_parcel_of(record) for record in records]
+        drained = sum(parcel.drained for parcel in parcels)
+        self._draining -= drained
+        self.counters.drained += drained
+        counts = Counter((parcel.account, parcel.place is not None) for parcel in parcels)
+        for (account, spooled), events in counts.items():
+            if account is not None:
+                account.acknowledge(events, spooled=spooled)
+        if self._spool is not None:
+            self._spool.settle([parcel.place for parcel in parcels if parcel.place is not None])
+
+    def _not_delivered(self, parcel: Parcel, failure: str) -> None:
+        self._draining -= parcel.drained
+        if failure in PERMANENT:
+            self._lose(parcel, f"delivery_{failure}")
+        else:
+            self._failed(parcel, failure)
 
     def _failed(self, parcel: Parcel, failure: str) -> None:
         if self._spool is not None:
@@ -282,7 +288,7 @@ class Dispatch:
 
     def _leave_disk(self, parcel: Parcel) -> None:
         if parcel.place is not None and self._spool is not None:
-            self._spool.settle(parcel.place)
+            self._spool.settle([parcel.place])
 
     def _drain_room(self, now: float) -> int:
         if self.diverted:
@@ -301,3 +307,8 @@ class Dispatch:
                 return Parcel(record, account, place, drained=True)
             self._spool.leave(place)
         return None
+
+
+def _parcel_of(record: OutboundRecord) -> Parcel:
+    assert isinstance(record.ticket, Parcel), "only parcels are offered"
+    return record.ticket

@@ -15,7 +15,7 @@ from weakref import WeakSet
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.errors import RecordRefused
-from producers.transport import OutboundRecord, Outcome
+from producers.transport import OutboundRecord, Outcomes
 from schemas.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,8 @@ class KafkaTransport:
     """`options` are librdkafka's and win over DEFAULT_OPTIONS. Raises ConfigurationError where librdkafka refuses them."""
 
     def __init__(self, bootstrap: str, options: Mapping[str, str]) -> None:
-        self._outcomes: list[Outcome] = []
+        self._delivered: list[OutboundRecord] = []
+        self._failed: list[tuple[OutboundRecord, str]] = []
         self._troubled = False
         self._in_flight = 0
         """Counted here: the client's own length has its logs and errors in it."""
@@ -65,11 +66,12 @@ class KafkaTransport:
         self._in_flight += 1
         return True
 
-    def poll(self, timeout_s: float) -> tuple[Outcome, ...]:
+    def poll(self, timeout_s: float) -> Outcomes:
         self._producer.poll(timeout_s)
-        outcomes, self._outcomes = self._outcomes, []
-        self._in_flight -= len(outcomes)
-        return tuple(outcomes)
+        outcomes = Outcomes(self._delivered, self._failed)
+        self._delivered, self._failed = [], []
+        self._in_flight -= len(outcomes.delivered) + len(outcomes.failed)
+        return outcomes
 
     def in_flight(self) -> int:
         return self._in_flight
@@ -90,7 +92,10 @@ class KafkaTransport:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))
 
     def _deliver(self, record: OutboundRecord, error: KafkaError | None, _message: Message) -> None:
-        self._outcomes.append(Outcome(record, None if error is None else _word(error)))
+        if error is None:
+            self._delivered.append(record)
+        else:
+            self._failed.append((record, _word(error)))
 
     def _note(self, error: KafkaError) -> None:
         """Told by librdkafka of what belongs to no record, from within `poll`."""

@@ -4,7 +4,7 @@ import time
 from collections import deque
 
 from producers.errors import RecordRefused
-from producers.transport import OutboundRecord, Outcome
+from producers.transport import OutboundRecord, Outcomes
 
 RECORD_BYTES_MAX = 1_000_000
 
@@ -20,7 +20,7 @@ class MemoryTransport:
         self.reachable = reachable
         self.records_max = records_max
         self._pending: deque[OutboundRecord] = deque()
-        self._abandoned: list[Outcome] = []
+        self._abandoned: list[tuple[OutboundRecord, str]] = []
 
     def offer(self, record: OutboundRecord) -> bool:
         if len(record.value) > RECORD_BYTES_MAX:
@@ -30,15 +30,15 @@ class MemoryTransport:
         self._pending.append(record)
         return True
 
-    def poll(self, timeout_s: float) -> tuple[Outcome, ...]:
-        outcomes, self._abandoned = self._abandoned, []
-        while self.reachable and self._pending:
-            record = self._pending.popleft()
-            self.records.append(record)
-            outcomes.append(Outcome(record, None))
-        if not outcomes:
+    def poll(self, timeout_s: float) -> Outcomes:
+        failed, self._abandoned = self._abandoned, []
+        delivered = list(self._pending) if self.reachable else []
+        if delivered:
+            self._pending.clear()
+            self.records.extend(delivered)
+        elif not failed:
             time.sleep(timeout_s)
-        return tuple(outcomes)
+        return Outcomes(delivered, failed)
 
     def in_flight(self) -> int:
         return len(self._pending) + len(self._abandoned)
@@ -48,7 +48,7 @@ class MemoryTransport:
         return False
 
     def abandon(self) -> None:
-        self._abandoned.extend(Outcome(record, "purge_queue") for record in self._pending)
+        self._abandoned.extend((record, "purge_queue") for record in self._pending)
         self._pending.clear()
 
     def close(self) -> None:

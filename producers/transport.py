@@ -4,6 +4,7 @@ All methods belong to one thread, the courier's. `offer` never waits; a transpor
 offers again, or puts the record on disk.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -22,15 +23,11 @@ class OutboundRecord(NamedTuple):
     ticket: object = None
 
 
-class Outcome(NamedTuple):
-    """The end of one record: `failure` is None where the broker has acknowledged it, else a word to count by."""
+class Outcomes(NamedTuple):
+    """How records have ended: the broker has acknowledged `delivered`, and not `failed`, each with a word to count by."""
 
-    record: OutboundRecord
-    failure: str | None
-
-    @property
-    def topic(self) -> str:
-        return self.record.topic
+    delivered: Sequence[OutboundRecord]
+    failed: Sequence[tuple[OutboundRecord, str]]
 
 
 class Transport(Protocol):
@@ -41,7 +38,7 @@ class Transport(Protocol):
         """
         ...
 
-    def poll(self, timeout_s: float) -> tuple[Outcome, ...]:
+    def poll(self, timeout_s: float) -> Outcomes:
         """The outcomes since the last call; waits up to `timeout_s` for a first one. Every record taken has exactly one."""
         ...
 

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -137,10 +137,10 @@ class Spool:
             recalled.append(submitted.parcel)
         return recalled
 
-    def settle(self, place: Place) -> None:
-        """What stands at `place` is acknowledged, or lost and counted."""
-        self._settled.append(place)
-        self._news_for_disk = True
+    def settle(self, places: Sequence[Place]) -> None:
+        """What stands there is acknowledged, or lost and counted."""
+        self._settled.extend(places)
+        self._news_for_disk |= bool(places)
 
     def leave(self, place: Place) -> None:
         """What stands at `place` is for a newer release."""

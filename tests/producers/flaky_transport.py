@@ -3,7 +3,7 @@
 import threading
 
 from producers.memory_transport import MemoryTransport
-from producers.transport import Outcome
+from producers.transport import Outcomes
 
 
 class FlakyTransport(MemoryTransport):
@@ -16,9 +16,9 @@ class FlakyTransport(MemoryTransport):
     def fail_pending(self) -> None:
         self._failing.set()
 
-    def poll(self, timeout_s: float) -> tuple[Outcome, ...]:
+    def poll(self, timeout_s: float) -> Outcomes:
         if self._failing.is_set():
             self._failing.clear()
             self.abandon()
-            return tuple(Outcome(outcome.record, "msg_timed_out") for outcome in super().poll(timeout_s))
+            return Outcomes([], [(record, "msg_timed_out") for record, _ in super().poll(timeout_s).failed])
         return super().poll(timeout_s)

@@ -8,7 +8,7 @@ import pytest
 from producers.errors import RecordRefused
 from producers.kafka_transport import KafkaTransport
 from producers.memory_transport import MemoryTransport
-from producers.transport import OutboundRecord, Outcome, Transport
+from producers.transport import OutboundRecord, Outcomes, Transport
 from schemas.errors import ConfigurationError
 
 NOWHERE = "127.0.0.1:1"
@@ -47,18 +47,20 @@ def cut_off(request: pytest.FixtureRequest) -> Iterator[Transport]:
     made.close()
 
 
-def settle(transport: Transport, timeout_s: float = 10.0) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+def settle(transport: Transport, timeout_s: float = 10.0) -> Outcomes:
+    """All outcomes until then."""
+    found: list[Outcomes] = []
     deadline = time.monotonic() + timeout_s
     while transport.in_flight() and time.monotonic() < deadline:
-        outcomes.extend(transport.poll(0.05))
-    return outcomes
+        found.append(transport.poll(0.05))
+    delivered = [record for outcomes in found for record in outcomes.delivered]
+    return Outcomes(delivered, [failure for outcomes in found for failure in outcomes.failed])
 
 
 def test_every_record_taken_has_one_outcome(transport: Transport, topic: str) -> None:
     records = [OutboundRecord(topic, b"key", b"value %d" % number, (("spooled", b"1"),), number) for number in range(5)]
     assert all(transport.offer(record) for record in records)
-    assert settle(transport) == [Outcome(record, None) for record in records]
+    assert settle(transport) == Outcomes(records, [])
     assert transport.in_flight() == 0
 
 
@@ -80,14 +82,14 @@ def test_abandoned_records_fail_with_a_reason(cut_off: Transport) -> None:
     record = OutboundRecord("alerts", b"key", b"value", ticket="mine")
     cut_off.offer(record)
     cut_off.abandon()
-    assert settle(cut_off) == [Outcome(record, "purge_queue")]
+    assert settle(cut_off) == Outcomes([], [(record, "purge_queue")])
 
 
 def test_kafka_fails_what_it_cannot_deliver_in_time() -> None:
     transport = KafkaTransport(NOWHERE, {"message.timeout.ms": "50", "linger.ms": "0"})
     record = OutboundRecord("alerts", b"key", b"value")
     transport.offer(record)
-    assert settle(transport) == [Outcome(record, "msg_timed_out")]
+    assert settle(transport) == Outcomes([], [(record, "msg_timed_out")])
     transport.close()
 
 
