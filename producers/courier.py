@@ -129,12 +129,12 @@ class Courier:
     def _turn(self, dispatch: Dispatch) -> None:
         """What lives goes before what waits on disk."""
         moved = self._move(dispatch)
-        if len(self._outbox) < BATCH_EVENTS_MAX:
-            moved += dispatch.drain()
-        if not moved:
+        drained = dispatch.drain() if len(self._outbox) < BATCH_EVENTS_MAX else 0
+        if not moved + drained:
             dispatch.settle(FULL_WAIT_S if dispatch.waiting else IDLE_WAIT_S)
         elif self._calm():
-            time.sleep(LULL_S if len(self._outbox) < CALM_BATCH_EVENTS else BREATH_S)
+            lull = not drained and len(self._outbox) < CALM_BATCH_EVENTS
+            time.sleep(LULL_S if lull else BREATH_S)
 
     def _calm(self) -> bool:
         return len(self._outbox) < CALM_EVENTS_MAX
