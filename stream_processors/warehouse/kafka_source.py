@@ -79,6 +79,7 @@ class KafkaSource:
 
     def start(self, place: Place, offset: int) -> None:
         self._consumer.incremental_assign([TopicPartition(*place, offset)])
+        self._consumer.resume([TopicPartition(*place)])  # the client remembers a pause over an assignment
         self.fetched.add(place)
 
     def stop(self, place: Place) -> None:
