@@ -21,6 +21,7 @@ COMMANDS = {
     "serve": Command("deploy.commands.serve:serve", "Run the HTTP recommender."),
     "sink": Command("deploy.commands.sink:sink", "Carry records from Kafka into the warehouse."),
     "dlq": Command("deploy.commands.dlq:dlq", "List, show and replay the records that the warehouse could not take."),
+    "replay": Command("deploy.commands.replay:replay", "Bring any stretch of any topic in again, checked before anyone sees it."),
     "audit": Command("deploy.commands.audit:audit", "Say whether all that Kafka held is in the warehouse, once."),
     "archive": Command("deploy.commands.archive:archive", "Keep Kafka's records in files, and look whether they are whole."),
     "experiments": Command("deploy.commands.experiments:experiments", "Plan, apply, look at, explain and stop experiments."),

@@ -39,7 +39,7 @@ END_LIMIT_S = 9.5
 """After SIGTERM. What was not committed by then will be read again: nothing is lost by going."""
 
 
-class _Stop:
+class Stop:
     """Turns true with SIGTERM or SIGINT."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ def sink(*, drain: bool, as_json: bool) -> None:
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("stream_processors").setLevel(logging.INFO)
-    stop = _Stop()
+    stop = Stop()
     running = Sink(SinkConfig.from_environment(environment()))
     try:
         result = running.drain(stop, _show_progress) if drain else running.run(stop)

@@ -116,7 +116,7 @@ class Sink:
         self._parts.close()
 
     def _run(self, ended: Callable[[], bool]) -> Result:
-        _leave_records_to_reference_counts()
+        leave_records_to_reference_counts()
         started = time.monotonic()
         while not ended():
             self._worker.step()
@@ -124,7 +124,7 @@ class Sink:
         return Result(*self._metrics.brought_in(), time.monotonic() - started)
 
 
-def _leave_records_to_reference_counts() -> None:
+def leave_records_to_reference_counts() -> None:
     """Consumed records are in no cycles, and the collector's walks over so many of them cost a quarter of the CPU."""
     gc.freeze()
     gc.set_threshold(GC_ALLOCATIONS, 50, 50)

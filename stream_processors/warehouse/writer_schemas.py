@@ -86,6 +86,15 @@ class WriterSchemas:
             raise RegistryTrouble(f"the registry gave no answer: {error}") from error
         return found
 
+    def ids_of(self, subject: str) -> tuple[int, ...]:
+        """The ids of all versions of `subject`, the oldest first. Raises RegistryTrouble."""
+        try:
+            versions = self._client.get_versions(subject)
+            found = [self._client.get_version(subject, number).schema_id for number in versions]
+        except Exception as error:  # an answer that is an error, or whatever the client's HTTP library raises
+            raise RegistryTrouble(f"the registry says nothing of {subject}: {error}") from error
+        return tuple([schema_id for schema_id in found if schema_id is not None])
+
     def of_record(self, schema_id: int, record: str) -> "Writer | Misfit":
         """The writer of `schema_id`, where it writes `record`s. Raises RegistryTrouble."""
         writer = self.get(schema_id)
