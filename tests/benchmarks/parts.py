@@ -3,7 +3,20 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tests.benchmarks import assignment, emit, encoding, isolation, latency, outage, overhead, poison, serving, spool, throughput
+from tests.benchmarks import (
+    assignment,
+    emit,
+    encoding,
+    isolation,
+    latency,
+    outage,
+    overhead,
+    poison,
+    replay,
+    serving,
+    spool,
+    throughput,
+)
 from tests.benchmarks.part import Part
 
 PARTS: Mapping[str, Part] = MappingProxyType(
@@ -20,6 +33,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             Part("spool", spool.measure, spool.present),
             Part("assignment", assignment.measure, assignment.present),
             Part("isolation", isolation.measure, isolation.present),
+            Part("replay", replay.measure, replay.present),
             Part("serving", serving.measure, serving.present),
         )
     }
