@@ -7,6 +7,8 @@ import click
 
 from deploy.settings import environment
 from schemas.errors import PartUnreachable
+from stream_processors.archive.errors import ArchiveDamaged
+from stream_processors.archive.main import known_archive
 from stream_processors.replay.config import ReplayConfig
 from stream_processors.replay.errors import ReplayRefused, WrongQuestion
 from stream_processors.replay.office import ReplayOffice
@@ -21,7 +23,7 @@ def refusals() -> Iterator[None]:
         yield
     except WrongQuestion as wrong:
         raise click.UsageError(str(wrong)) from wrong
-    except ReplayRefused as refused:
+    except (ReplayRefused, ArchiveDamaged) as refused:
         raise click.ClickException(str(refused)) from refused
     except Retryable as trouble:
         raise PartUnreachable("the installation", "replay", f"{trouble}; `tailrace doctor` looks at each part") from trouble
@@ -31,7 +33,8 @@ def refusals() -> Iterator[None]:
 def office() -> Iterator[ReplayOffice]:
     """An office for one command."""
     with refusals():
-        opened = ReplayOffice(ReplayConfig.from_environment(environment()))
+        variables = environment()
+        opened = ReplayOffice(ReplayConfig.from_environment(variables), known_archive(variables))
         try:
             yield opened
         finally:

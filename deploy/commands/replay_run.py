@@ -12,6 +12,7 @@ import click
 from deploy.commands.sink import Stop
 from deploy.replaying import refusals
 from deploy.settings import environment
+from stream_processors.archive.main import known_archive
 from stream_processors.replay.config import ReplayConfig
 from stream_processors.replay.progress import Progress
 from stream_processors.replay.run import Filled, Filling, RunOptions
@@ -87,7 +88,8 @@ def run(  # noqa: PLR0913 - one argument an option
     )
     stop = Stop()
     with refusals():
-        filling = Filling(ReplayConfig.from_environment(environment()), run_id, options, None)
+        variables = environment()
+        filling = Filling(ReplayConfig.from_environment(variables), run_id, options, known_archive(variables))
         try:
             filled = filling.fill(stop, _Teller())
         finally:

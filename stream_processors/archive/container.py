@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from typing import NamedTuple
 from uuid import UUID
 
 import fastavro
@@ -37,7 +38,7 @@ _LEVEL = 3
 _MAGIC = b"Obj\x01"
 _POSITION = struct.Struct("<qq")
 _HEAD_BYTES = ENVELOPE_BYTES - _POSITION.size
-_OWNER = slice(8, 24)
+_OFFSETS_END = 1 << 63
 _SCHEMA_ID = struct.Struct("<i")
 _SCHEMA_ID_AT = 44
 _KEPT = [
@@ -190,17 +191,28 @@ class Reading:
             rows += kept
         return Spliced(columns, b"".join(parts), rows)
 
-    def messages(self) -> Iterator[ArchivedMessage]:
-        for _, payload in self._container.blocks():
+    def messages(self, first: int = 0, end: int = _OFFSETS_END) -> Iterator[ArchivedMessage]:
+        """The records of [first, end). Blocks that hold none of them are decompressed the first time only."""
+        for payload in self._container.holding(first, end):
             head = payload[:_HEAD_BYTES]
             [schema_id] = _SCHEMA_ID.unpack_from(head, _SCHEMA_ID_AT)
             framing = header(schema_id)
             for record in payload.split(head)[1:]:
                 offset, kafka_time_ms = _POSITION.unpack_from(record)
+                if not first <= offset < end:
+                    continue
                 key, at = _optional(record, _POSITION.size)
                 headers, at = _headers(record, at)
                 value = framing + record[at:]
                 yield ArchivedMessage(self._topic, self._partition, offset, kafka_time_ms, key, value, headers)
+
+
+class _Block(NamedTuple):
+    """Where a block's bytes lie, and the offset of its first record."""
+
+    first: int
+    at: int
+    size: int
 
 
 @dataclass(slots=True)
@@ -211,6 +223,7 @@ class _Container:
     schema: AvroSchema = field(init=False)
     _codec: str = field(init=False)
     _at: int = field(init=False)
+    _index: list[_Block] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         metadata, at = _metadata(self.content)
@@ -220,18 +233,37 @@ class _Container:
 
     def blocks(self) -> Iterator[tuple[int, bytes]]:
         """Count and bytes of each, decompressed; each record in it shows the head of the first."""
-        decompressor = zstandard.ZstdDecompressor()
         at = self._at
         while at < len(self.content):
-            count, at = _long(self.content, at)
-            size, at = _long(self.content, at)
-            payload = self.content[at : at + size]
-            if self._codec == _CODEC:
-                payload = decompressor.decompress(payload)
+            count, start = _long(self.content, at)
+            size, start = _long(self.content, start)
+            payload = self._payload(start, size)
             assert payload.startswith(GUARD), "a block begins with an envelope"
             assert payload.count(payload[:_HEAD_BYTES]) == count, "each record of a block shows its head once"
             yield count, payload
-            at += size + SYNC_BYTES
+            at = start + size + SYNC_BYTES
+
+    def holding(self, first: int, end: int) -> Iterator[bytes]:
+        """The blocks that may hold offsets of [first, end)."""
+        if not self._index:
+            self._index = list(self._indexed())
+        ends = [block.first for block in self._index[1:]] + [_OFFSETS_END]
+        for block, block_end in zip(self._index, ends, strict=True):
+            if block.first < end and block_end > first:
+                yield self._payload(block.at, block.size)
+
+    def _indexed(self) -> Iterator[_Block]:
+        at = self._at
+        while at < len(self.content):
+            _, start = _long(self.content, at)
+            size, start = _long(self.content, start)
+            first, _ = _POSITION.unpack_from(self._payload(start, size), _HEAD_BYTES)
+            yield _Block(first, start, size)
+            at = start + size + SYNC_BYTES
+
+    def _payload(self, start: int, size: int) -> bytes:
+        payload = self.content[start : start + size]
+        return zstandard.ZstdDecompressor().decompress(payload) if self._codec == _CODEC else payload
 
 
 def _record(head: bytes, message: Message) -> bytes:

@@ -8,6 +8,7 @@ import hashlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Lock
 from uuid import UUID
 
 from stream_processors.archive.container import ArchivedMessage, Reading, Spliced, read_raw, wanted_within
@@ -16,6 +17,9 @@ from stream_processors.archive.ledger import ArchivedFile, Entry, Ledger
 from stream_processors.archive.object_store import ObjectStore
 from stream_processors.warehouse.records import OffsetRanges
 from stream_processors.warehouse.splice import SYNC_BYTES
+
+OPEN_FILES_MAX = 4
+"""Kept as they are stored, compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class ArchiveReader:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._chains: dict[tuple[UUID, int], list[Entry]] = {}
+        self._open: dict[str, OpenFile] = {}
+        self._lock = Lock()
 
     @property
     def url(self) -> str:
@@ -100,23 +106,33 @@ class ArchiveReader:
         return [Shelf(entry, file) for entry in chain for file in entry.files if file.first < end and file.end > first]
 
     def open(self, shelf: Shelf) -> "OpenFile":
-        """A file of data, read whole, and found to be as it was written."""
+        """A file of data, read whole, and found to be as it was written. The last few are kept."""
         assert shelf.file.schema_id is not None, "what is no datum cannot be spliced"
-        entry = shelf.entry
-        return OpenFile(shelf, Reading(content_of(self._store, shelf), entry.topic, entry.partition))
+        with self._lock:
+            found = self._open.pop(shelf.path, None)
+        if found is None:
+            entry = shelf.entry
+            found = OpenFile(shelf, Reading(content_of(self._store, shelf), entry.topic, entry.partition))
+        with self._lock:
+            self._open[shelf.path] = found
+            while len(self._open) > OPEN_FILES_MAX:
+                del self._open[next(iter(self._open))]
+        return found
 
-    def read(self, shelf: Shelf) -> list[ArchivedMessage]:
-        """All records of one file."""
-        return messages_of(self._store, shelf)
+    def read(self, shelf: Shelf, first: int = 0, end: int = 1 << 63) -> list[ArchivedMessage]:
+        """The records of [first, end) in one file."""
+        if shelf.file.schema_id is not None:
+            return list(self.open(shelf).reading.messages(first, end))
+        return [message for message in messages_of(self._store, shelf) if first <= message.offset_ < end]
 
     def messages(self, topic_id: UUID, partition: int, first: int, end: int) -> Iterator[ArchivedMessage]:
         """The archived records of [first, end), in order, bit for bit as Kafka had them."""
         for entry in self._chain(topic_id, partition):
             if entry.end <= first or entry.first >= end:
                 continue
-            found = [message for file in entry.files for message in self.read(Shelf(entry, file))]
-            found.sort(key=ArchivedMessage.offset)
-            yield from (message for message in found if first <= message.offset_ < end)
+            files = [file for file in entry.files if file.first < end and file.end > first]
+            found = [message for file in files for message in self.read(Shelf(entry, file), first, end)]
+            yield from sorted(found, key=ArchivedMessage.offset)
 
     def _chain(self, topic_id: UUID, partition: int) -> list[Entry]:
         key = (topic_id, partition)

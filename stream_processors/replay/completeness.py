@@ -7,10 +7,10 @@ read_committed, set at the first missing offset, is given a record past the last
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stream_processors.archive.reading import ArchiveReader
 from stream_processors.audit.errors import Shifted
 from stream_processors.audit.kafka_log import KafkaLog, LogReader
 from stream_processors.audit.spans import Span, Spans, Tally
-from stream_processors.replay.archive_port import Archive
 from stream_processors.replay.manifest import Manifest, PartitionRange, Piece, PieceSource
 from stream_processors.replay.present import present
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
@@ -41,7 +41,7 @@ class Completeness:
 
     writer: ClickHouseWriter
     kafka: KafkaLog
-    archive: Archive | None
+    archive: ArchiveReader | None
 
     def of(self, manifest: Manifest) -> Iterator[PartitionFinding]:
         for each in manifest.ranges:

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from schemas.topics import Topic, topic_name
-from stream_processors.replay.archive_port import Archive
+from stream_processors.archive.reading import ArchiveReader
 from stream_processors.replay.config import ReplayConfig
 from stream_processors.replay.log_reader import LogReader
 from stream_processors.replay.manifest import Manifest
@@ -21,7 +21,7 @@ _ROWS_MAX = 100_000
 class ReplayOffice:
     """Close it. Raises PartUnreachable, Retryable where a part does not answer."""
 
-    def __init__(self, config: ReplayConfig, archive: Archive | None = None) -> None:
+    def __init__(self, config: ReplayConfig, archive: ArchiveReader | None = None) -> None:
         self._config, self._archive = config, archive
         with ExitStack() as parts:
             self.writer = ClickHouseWriter(config.warehouse_url, config.warehouse_options, _ROWS_MAX)

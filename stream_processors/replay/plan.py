@@ -18,8 +18,8 @@ import schemas as contracts_package
 from schemas.contracts import contract
 from schemas.errors import PartUnreachable
 from schemas.topics import Topic, subject, topic_name
+from stream_processors.archive.reading import ArchiveReader
 from stream_processors.replay import transform as transforms
-from stream_processors.replay.archive_port import Archive
 from stream_processors.replay.bounds import At, Bound, Edge, Offset, Offsets, chosen, refuse_reversed
 from stream_processors.replay.errors import Gone, ReplayRefused, WrongQuestion
 from stream_processors.replay.log_reader import LogReader
@@ -97,7 +97,7 @@ class Planner:
     writer: ClickHouseWriter
     schemas: WriterSchemas
     store: RunStore
-    archive: Archive | None
+    archive: ArchiveReader | None
     prefix: str
     new_run: Callable[[], str]
 

@@ -20,9 +20,10 @@ from schemas.contracts import contract
 from schemas.errors import PartUnreachable
 from schemas.tables import TABLE_OF_RECORD
 from schemas.topics import TOPICS, topic_name
+from stream_processors.archive.errors import ArchiveDamaged
+from stream_processors.archive.reading import ArchiveReader
 from stream_processors.audit.kafka_log import KafkaLog
-from stream_processors.replay.archive_fill import fill_from_archive
-from stream_processors.replay.archive_port import Archive
+from stream_processors.replay.archive_fill import ArchiveFill, Doors
 from stream_processors.replay.config import ReplayConfig
 from stream_processors.replay.errors import ReplayRefused
 from stream_processors.replay.keeper import RunKeeper
@@ -90,7 +91,7 @@ class Filled:
 class Filling:
     """One process that fills one run. Raises ReplayRefused, PartUnreachable; Retryable where the warehouse does not answer."""
 
-    def __init__(self, config: ReplayConfig, run: str, options: RunOptions, archive: Archive | None) -> None:
+    def __init__(self, config: ReplayConfig, run: str, options: RunOptions, archive: ArchiveReader | None) -> None:
         self._config, self._options, self._archive = config, options, archive
         self._troubles: dict[Place, Retryable] = {}
         with ExitStack() as parts:
@@ -111,6 +112,7 @@ class Filling:
             parts.callback(self._source.close)
             make_tables(self._writer, self._manifest)
             self._edges = self._made_edges(reader, schemas)
+            self._archived = self._made_archive_fill()
             self._worker = Worker(
                 self._source,
                 self._new_tenure,
@@ -135,11 +137,12 @@ class Filling:
         with ExitStack() as watching:
             if self._options.gives_way:
                 watching.enter_context(self._live_watch(watching))
-            archived = self._fill_from_archive(stopped)
-            self._loop(stopped, tell)
+            pacer = Pacer(self._manifest.offsets)
+            self._fill_from_archive(stopped, lambda: self._tell(pacer, tell))
+            self._loop(stopped, tell, pacer)
         rows, letters = self._metrics.steps.brought_in()
         done = self._done()
-        filled = Filled(run, rows + archived, letters, time.monotonic() - started, done, self._manifest.offsets)
+        filled = Filled(run, rows, letters, time.monotonic() - started, done, self._manifest.offsets)
         if self._troubles:
             told = "\n".join(f"  {_told(place, trouble)}" for place, trouble in sorted(self._troubles.items()))
             raise ReplayRefused(f"{run} is not whole, and stays as it is; to go on, mend what follows and run it again:\n{told}")
@@ -165,9 +168,22 @@ class Filling:
         )
         return Edges(self._source, self._writer, keeper, delivery, self._metrics.steps, self._into)
 
+    def _made_archive_fill(self) -> ArchiveFill | None:
+        """None where nothing of the run lies in an archive."""
+        if not any(piece.source is PieceSource.ARCHIVE for each in self._manifest.ranges for piece in each.pieces):
+            return None
+        if self._archive is None:
+            raise ReplayRefused(f"{self._manifest.run} reads from an archive, and none is known: set TAILRACE_ARCHIVE_URL")
+        steps = self._metrics.steps
+        rows_max = self._options.limits.rows
+        doors = Doors(self._archive, self._writer, self._edges.delivery, steps, self._into, self._rate, rows_max)
+        return ArchiveFill(doors, self._manifest, self._new_limit, self._refuse_taken_over)
+
+    def _new_limit(self) -> DeadLetterLimit:
+        return DeadLetterLimit(self._options.dead_letters_share_max, DEAD_LETTERS_MIN)
+
     def _new_tenure(self, place: Place) -> Tenure:
-        limit = DeadLetterLimit(self._options.dead_letters_share_max, DEAD_LETTERS_MIN)
-        return Tenure(place, Route(self._manifest.record, self._manifest.run_table), self._edges, limit)
+        return Tenure(place, Route(self._manifest.record, self._manifest.run_table), self._edges, self._new_limit())
 
     def _live_watch(self, parts: ExitStack) -> LiveWatch:
         kafka = KafkaLog(self._config.kafka_bootstrap, self._config.group, self._config.kafka_options)
@@ -175,15 +191,22 @@ class Filling:
         topics = [topic_name(self._config.topic_prefix, topic) for topic in TOPICS if topic.record in TABLE_OF_RECORD]
         return LiveWatch(kafka, topics, self._rate)
 
-    def _fill_from_archive(self, stopped: Callable[[], bool]) -> int:
-        if not any(piece.source is PieceSource.ARCHIVE for each in self._manifest.ranges for piece in each.pieces):
-            return 0
-        if self._archive is None:
-            raise ReplayRefused(f"{self._manifest.run} reads from an archive, and none is known: set TAILRACE_ARCHIVE_URL")
-        return fill_from_archive(self._archive, self._writer, self._manifest, self._into, stopped)
+    def _fill_from_archive(self, stopped: Callable[[], bool], tell: Callable[[], None]) -> None:
+        """Raises ReplayRefused where a file of the archive is not as it was written."""
+        if self._archived is None:
+            return
+        try:
+            self._archived.fill(self._options.workers, stopped, tell)
+        except ArchiveDamaged as damage:
+            raise ReplayRefused(f"{self._manifest.run} is not whole, and stays as it is: {damage}") from damage
+        self._troubles.update(self._archived.troubles)
 
-    def _loop(self, stopped: Callable[[], bool], tell: Callable[[Progress], None]) -> None:
-        pacer = Pacer(self._manifest.offsets)
+    def _tell(self, pacer: Pacer, tell: Callable[[Progress], None]) -> None:
+        progress = pacer.note(time.monotonic(), self._done())
+        tell(progress)
+        self._metrics.tell(progress, time.monotonic(), running=True)
+
+    def _loop(self, stopped: Callable[[], bool], tell: Callable[[Progress], None], pacer: Pacer) -> None:
         watch = _Watch(self._rate, time.monotonic())
         looked_s = 0.0
         while self._source.assigned and not stopped():
@@ -217,13 +240,7 @@ class Filling:
             raise ReplayRefused(f"{self._manifest.run} was taken over by the process {last.host_pid}, which goes on with it")
 
     def _done(self) -> int:
-        """What lies in archive pieces is in before Kafka's are begun."""
-        archived = sum(
-            piece.end - piece.first
-            for each in self._manifest.ranges
-            for piece in each.pieces
-            if piece.source is PieceSource.ARCHIVE
-        )
+        archived = 0 if self._archived is None else self._archived.done
         return archived + sum(stretch.reached - stretch.first for stretch in self._source.stretches.values())
 
 

@@ -19,7 +19,7 @@ import fastavro
 from schemas.codec import parse_physical
 from schemas.errors import WireError
 from schemas.wire import HEADER_BYTES, schema_id_of
-from stream_processors.replay.archive_port import Archive
+from stream_processors.archive.reading import ArchiveReader
 from stream_processors.replay.errors import Gone
 from stream_processors.replay.log_reader import LogReader
 from stream_processors.replay.manifest import Manifest, PieceSource
@@ -67,7 +67,7 @@ class Sampler:
     writer: ClickHouseWriter
     schemas: WriterSchemas
     reader: LogReader
-    archive: Archive | None
+    archive: ArchiveReader | None
     manifest: Manifest
     computed: frozenset[str]
     """Columns that the warehouse computed: the record does not say what they should be."""

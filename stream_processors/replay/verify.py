@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stream_processors.archive.reading import ArchiveReader
 from stream_processors.audit.kafka_log import KafkaLog
-from stream_processors.replay.archive_port import Archive
 from stream_processors.replay.comparison import Comparer, Comparison, Difference, Kind
 from stream_processors.replay.completeness import Completeness, PartitionFinding
 from stream_processors.replay.config import ReplayConfig
@@ -66,7 +66,9 @@ class Verification:
 class Verifier:
     """Raises ReplayRefused for a run that is not filled; PartUnreachable, Retryable where a part does not answer."""
 
-    def __init__(self, config: ReplayConfig, writer: ClickHouseWriter, schemas: WriterSchemas, archive: Archive | None) -> None:
+    def __init__(
+        self, config: ReplayConfig, writer: ClickHouseWriter, schemas: WriterSchemas, archive: ArchiveReader | None
+    ) -> None:
         self._config, self._writer, self._schemas, self._archive = config, writer, schemas, archive
 
     def verify(self, run: Run) -> Verification:

@@ -251,6 +251,18 @@ def test_a_topic_that_is_made_anew_has_a_chain_of_its_own(bench: Bench, url: str
     assert sum(1 for number in range(4) for _ in reader.messages(former, number, 0, 100)) == 40
 
 
+def test_the_archive_knows_which_offset_a_time_stood_for(bench: Bench, url: str) -> None:
+    for first in (0, 30, 60):
+        bench.produce(interactions(bench, 30, first=first))
+    archive(bench, "run", url, TAILRACE_ARCHIVE_ROWS_MAX="7")
+    reader, topic_id = open_archive(ArchiveLocation(url, {})), topic_id_of(bench, bench.topic())
+
+    times = {place: told[0] for place, told in kafkas_own(bench, bench.topic()).items() if place[0] == 1}
+    for at in (0, *sorted(set(times.values())), max(times.values()) + 1):
+        expected = min((offset for (_, offset), time_ms in times.items() if time_ms >= at), default=None)
+        assert reader.offset_at(topic_id, 1, at) == expected
+
+
 def made(admin: AdminClient, topic: NewTopic) -> bool:
     """The broker takes a moment to forget the former one."""
     future = admin.create_topics([topic])[topic.topic]
