@@ -60,10 +60,17 @@ class Address:
 class ClickHouseWriter:
     """Inserts and queries. Threads may share it; each request has a connection to itself."""
 
-    def __init__(self, url: str, options: Mapping[str, str], rows_max: int, connections: int = 1) -> None:
+    def __init__(
+        self,
+        url: str,
+        options: Mapping[str, str],
+        rows_max: int,
+        connections: int = 1,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> None:
         self._address = Address.from_url(url)
         self._options = dict(options)
-        self._pool = pool(self._address, connections, ANSWER_TIMEOUT_S)
+        self._pool = pool(self._address, connections, answer_timeout_s)
         block_rows = str(max(rows_max, 1_048_576))
         wanted = {**_INSERT_SETTINGS, "max_insert_block_size": block_rows, "min_insert_block_size_rows": block_rows}
         self.insert_settings = self._known(wanted)
