@@ -48,7 +48,8 @@ def examine_tables(installation: Installation) -> list[Problem]:
     try:
         with closing(_client(installation)) as client:
             client.database = database_of(installation)
-            return list(_problems(_applied(client), public_address(installation.warehouse_url)))
+            where = public_address(installation.warehouse_url)
+            return [*_problems(_applied(client), where), *_holds(client, where)]
     except ClickHouseError as error:
         if not isinstance(error, DatabaseError) or error.code not in {_UNKNOWN_DATABASE, _UNKNOWN_TABLE}:
             raise _unreachable(installation, error) from error
@@ -119,6 +120,13 @@ def _problems(applied: dict[int, str], where: str) -> Iterator[Problem]:
     for migration in migrations:
         if migration.number not in applied:
             yield Problem(f"migration {migration.number:04d} {migration.name} is not applied", where, "run `tailrace up`")
+
+
+def _holds(client: Client, where: str) -> Iterator[Problem]:
+    """A swap holds a table for a moment; one that died may have left it so."""
+    for (table,) in client.query("SELECT table_name FROM ingest_hold WHERE held != 0 ORDER BY table_name").result_rows:
+        remedy = "`tailrace replay list` says for what, and how to go on or undo it"
+        yield Problem(f"{table} is held: its sinks wait", where, remedy)
 
 
 def _unreachable(installation: Installation, error: ClickHouseError) -> PartUnreachable:

@@ -12,6 +12,10 @@ COMMANDS = {
     "verify": Command(
         "deploy.commands.replay_verify:verify", "Say whether a run is what the log says, and how live differs from it."
     ),
+    "swap": Command("deploy.commands.replay_swap:swap", "Put a run's rows in the place of the live ones, all at once."),
+    "rollback": Command("deploy.commands.replay_swap:rollback", "Put back what a swap took out, at once and bit for bit."),
+    "abort": Command("deploy.commands.replay_swap:abort", "Undo a swap that was left half-way, or lift a hold."),
+    "prune": Command("deploy.commands.replay_swap:prune", "Drop the tables that a run has left."),
     "list": Command("deploy.commands.replay_view:list_runs", "List the runs, and how each one stands."),
     "show": Command("deploy.commands.replay_view:show", "Show one run: its plan, and what has happened to it."),
 }
@@ -21,6 +25,8 @@ Examples:
   tailrace replay plan --topic interactions --from 2026-01-31T06:00 --to 2026-01-31T12:00
   tailrace replay run r0131-7f3a9c --yield
   tailrace replay verify r0131-7f3a9c
+  tailrace replay swap r0131-7f3a9c
+  tailrace replay rollback r0131-7f3a9c
   tailrace replay list
 """
 

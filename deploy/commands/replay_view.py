@@ -1,12 +1,15 @@
 """`tailrace replay list | show`: the runs, and how they stand."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from deploy.replaying import known, office
-from stream_processors.replay.runs import Run
+from stream_processors.replay.exchange import unfinished
+from stream_processors.replay.holds import held_tables
+from stream_processors.replay.runs import Run, State
 from stream_processors.replay.words import moment, run_line, run_text
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -28,12 +31,14 @@ Examples:
 def list_runs(*, as_json: bool) -> None:
     """List the runs, the oldest first, and how each one stands."""
     with office() as opened:
-        runs = opened.store.all()
+        runs, held = opened.store.all(), held_tables(opened.writer)
     if as_json:
-        click.echo(json.dumps({"runs": [_fields(run) for run in runs]}))
+        click.echo(json.dumps({"runs": [_fields(run) for run in runs], "held": held}))
         return
     for run in runs:
         click.echo(run_line(run))
+    for table in held:
+        click.echo(f"{table} is held: {hold_words(table, runs)}", err=True)
     if not runs:
         click.echo("no run has been planned", err=True)
 
@@ -60,3 +65,13 @@ def _fields(run: Run) -> dict[str, Any]:
         "steps": steps,
         "manifest": run.manifest.as_fields(),
     }
+
+
+def hold_words(table: str, runs: Sequence[Run]) -> str:
+    """Who holds a table, and what to do where that one is gone."""
+    for run in runs:
+        if run.manifest.table == table and (begun := unfinished(run)) is not None:
+            name, word = run.manifest.run, "swap" if begun.step == State.PREPARING else "rollback"
+            since = f"for {name}, by {begun.host_pid} since {moment(begun.at_ms)}"
+            return f"{since}; if that has died, `tailrace replay {word} {name}` goes on, `tailrace replay abort {name}` undoes it"
+    return f"no run claims that; `tailrace replay abort --table {table}` lifts it"
