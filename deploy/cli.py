@@ -22,6 +22,9 @@ COMMANDS = {
     "sink": Command("deploy.commands.sink:sink", "Carry records from Kafka into the warehouse."),
     "dlq": Command("deploy.commands.dlq:dlq", "List, show and replay the records that the warehouse could not take."),
     "replay": Command("deploy.commands.replay:replay", "Bring any stretch of any topic in again, checked before anyone sees it."),
+    "derive": Command(
+        "deploy.commands.derive:derive", "Keep tables that are computed from raw ones, for the past and from now on."
+    ),
     "audit": Command("deploy.commands.audit:audit", "Say whether all that Kafka held is in the warehouse, once."),
     "archive": Command("deploy.commands.archive:archive", "Keep Kafka's records in files, and look whether they are whole."),
     "experiments": Command("deploy.commands.experiments:experiments", "Plan, apply, look at, explain and stop experiments."),

@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import TextIO
 
 import click
 
@@ -9,7 +10,11 @@ from deploy.replaying import office
 from schemas.tables import TABLE_OF_RECORD
 from schemas.topics import TOPICS
 from stream_processors.replay.bounds import bound_of
+from stream_processors.replay.derivation import parse
+from stream_processors.replay.derived import Derived
+from stream_processors.replay.errors import WrongQuestion
 from stream_processors.replay.manifest import Asked
+from stream_processors.replay.office import ReplayOffice
 from stream_processors.replay.plan import PlanSource, Question
 from stream_processors.replay.words import plan_text
 
@@ -21,6 +26,7 @@ Examples:
   tailrace replay plan --topic recommendations --from 7d
   tailrace replay plan --topic interactions --from 0:1500,2:90 --to 0:2500,2:1000 --json
   tailrace replay plan --topic interactions --from beginning --select "lower(surface) AS surface"
+  tailrace replay plan --topic interactions --from 90d --source auto --derive clicks_by_item.sql
   tailrace replay plan --topic interactions --from 24h --transform repairs:right_the_kind
 """
 
@@ -34,6 +40,9 @@ Examples:
 @click.option("--table", help="A table with the live table's columns to compare with and swap into; the topic's own by default.")
 @click.option("--select", help="Columns computed by the warehouse: EXPRESSION AS COLUMN, …; the others stay as they are.")
 @click.option("--transform", metavar="MODULE:FUNCTION", help="A Python function from event to event.")
+@click.option(
+    "--derive", type=click.File("r"), help="Fill the derived table that this file defines; see `tailrace derive apply`."
+)
 @click.option(
     "--source",
     type=click.Choice([source.value for source in PlanSource]),
@@ -51,6 +60,7 @@ def plan(  # noqa: PLR0913 - one argument an option
     table: str | None,
     select: str | None,
     transform: str | None,
+    derive: TextIO | None,
     source: str,
     allow_missing: bool,
     as_json: bool,
@@ -70,6 +80,16 @@ def plan(  # noqa: PLR0913 - one argument an option
             table=table,
             select=select,
             transform=transform,
+            derive=None if derive is None else _definition(opened, derive, table or TABLE_OF_RECORD[_TOPICS[topic].record or ""]),
         )
         manifest = opened.plan(question, now_ms)
     click.echo(json.dumps(manifest.as_fields(), sort_keys=True) if as_json else plan_text(manifest))
+
+
+def _definition(opened: ReplayOffice, file: TextIO, table: str) -> str:
+    """The text of a definition that the warehouse can take. Raises WrongQuestion where it cannot, or is of another table."""
+    derivation = parse(file.read())
+    if derivation.source != table:
+        raise WrongQuestion(f"{derivation.table} is derived from {derivation.source}, and the topic goes into {table}")
+    Derived(opened.writer, click.echo).columns_of(derivation)
+    return derivation.text
