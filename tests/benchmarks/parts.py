@@ -15,6 +15,7 @@ from tests.benchmarks import (
     replay,
     serving,
     spool,
+    swap,
     throughput,
 )
 from tests.benchmarks.part import Part
@@ -34,6 +35,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             Part("assignment", assignment.measure, assignment.present),
             Part("isolation", isolation.measure, isolation.present),
             Part("replay", replay.measure, replay.present),
+            Part("swap", swap.measure, swap.present),
             Part("serving", serving.measure, serving.present),
         )
     }
