@@ -1,12 +1,13 @@
 """A replay beside the sink: how fast a run is filled, how long a plan takes, and what a run that yields costs the live stream."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.topics import INTERACTIONS
 from stream_processors.replay.config import ReplayConfig
@@ -74,36 +75,49 @@ def _plan_s(place: Place) -> float:
 
 
 def _yielding(ground: Ground, place: Place, extent: Extent) -> dict[str, Any]:
-    """Blocks of probing, without a run and with one in turn."""
-    alone_s: list[float] = []
-    beside_s: list[float] = []
-    rows = 0
-    config = ReplayConfig.from_environment(place.variables)
+    """Blocks of probing, without a run and with one in turn. A run that is done early ends its block."""
+    config, probes, blocks = ReplayConfig.from_environment(place.variables), Probes(place), list[_Block]()
     with ExitStack() as running:
         running.enter_context(place.running("deploy.cli", "sink"))
         assert eventually(lambda: place.count(_WORKLOAD.table) >= extent.rows, START_LIMIT_S), "the sink has caught up"
         running.enter_context(place.running("tests.benchmarks.live", _WORKLOAD.name, str(LIVE_RECORDS_PER_S)))
-        for _ in range(extent.blocks):
-            alone_s += _probed(place, extent.block_s)
-            run = planned(config, INTERACTIONS)
-            with place.running("deploy.cli", "replay", "run", run.run, "--yield"):
-                assert eventually(lambda: _begun(place, run.run_table), START_LIMIT_S), "the run has begun"  # noqa: B023
-                beside_s += _probed(place, extent.block_s)
-                rows = place.count(run.run_table)
-            ground.say(f"replay: beside live, p95 {percentile(beside_s, 95):.3f} s, alone {percentile(alone_s, 95):.3f} s")
-    return {"alone_s": alone_s, "beside_s": beside_s, "rows_beside": rows, "block_s": extent.block_s}
+        with probes.running():
+            for turn in range(extent.blocks):
+                ground.say(f"replay: live alone and beside a run that yields, {turn + 1}/{extent.blocks}")
+                blocks.append(_block(extent.block_s, lambda: True))
+                run = planned(config, INTERACTIONS)
+                with place.running("deploy.cli", "replay", "run", run.run, "--yield") as process:
+                    assert eventually(partial(_begun, place, run.run_table), START_LIMIT_S), "the run has begun"
+                    beside = _block(extent.block_s, lambda: process.poll() is None)
+                    blocks.append(beside._replace(rows=place.count(run.run_table)))
+    found = [
+        latencies([probe for probe in probes.sent if block.began_s <= probe.due_s < block.ended_s], probes.seen)
+        for block in blocks
+    ]
+    return {
+        "alone_s": [round(each, 4) for block in found[::2] for each in block],
+        "beside_s": [round(each, 4) for block in found[1::2] for each in block],
+        "rows_beside_per_s": [block.rows / (block.ended_s - block.began_s) for block in blocks[1::2]],
+    }
+
+
+class _Block(NamedTuple):
+    began_s: float
+    ended_s: float
+    rows: int = 0
+    """What the run had brought in at its end."""
+
+
+def _block(seconds: float, goes_on: Callable[[], bool]) -> _Block:
+    began_s = time.perf_counter()
+    while time.perf_counter() - began_s < seconds and goes_on():
+        Event().wait(0.05)
+    return _Block(began_s, time.perf_counter())
 
 
 def _begun(place: Place, table: str) -> bool:
-    exists = f"(SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = '{table}' AND total_rows > 0)"
-    return place.count(exists) == 1
-
-
-def _probed(place: Place, seconds: float) -> list[float]:
-    probes = Probes(place)
-    with probes.running():
-        Event().wait(seconds)
-    return [round(each, 4) for each in latencies(probes.sent, probes.seen)]
+    exists = f"SELECT 1 FROM system.tables WHERE database = currentDatabase() AND name = '{table}' AND total_rows > 0"
+    return place.count(f"({exists})") == 1
 
 
 def present(measured: Mapping[str, Any]) -> Section:
@@ -115,7 +129,7 @@ def present(measured: Mapping[str, Any]) -> Section:
     live = [
         ("p95 of live alone, s", f"{alone_s:.3f}"),
         ("p95 of live beside a run with --yield, s", f"{beside_s:.3f}"),
-        (f"rows of the run meanwhile, of one block of {measured['block_s']:.0f} s", f"{measured['rows_beside']:,}"),
+        ("records a second of the run that yields", f"{median(measured['rows_beside_per_s']):,.0f}"),
         ("plans, s, least–most", f"{min(measured['plans_s']):.2f}–{plan_s:.2f}"),
     ]
     return Section(
