@@ -1,13 +1,17 @@
 """Runs that are filled and judged, for the tests of what comes after; and a live table that a bad deploy has spoilt."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple, Self
 from uuid import UUID
 
+from stream_processors.replay.config import ReplayConfig
+from stream_processors.replay.derived import Derived
 from stream_processors.replay.manifest import Asked, Estimate, Manifest, PartitionRange, Piece, PieceSource
 from stream_processors.replay.runs import RunStore, State
+from stream_processors.replay.swap import Swapper
+from stream_processors.replay.swapping import committed
 from stream_processors.replay.tables import definition_of, make_tables
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from tests.stream_processors.warehouse_fixture import Bench
@@ -84,6 +88,30 @@ def spoil(bench: Bench, manifest: Manifest) -> None:
     settings = "SETTINGS mutations_sync = 2"
     bench.command_sql(f"ALTER TABLE {TABLE} UPDATE item_id = 'spoilt' WHERE {own(manifest)} AND _offset % 3 = 0 {settings}")
     bench.command_sql(f"ALTER TABLE {TABLE} DELETE WHERE {own(manifest)} AND _offset % 7 = 1 {settings}")
+
+
+class Meddled(ClickHouseWriter):
+    """The real warehouse; just before the first statement that begins with `before`, something else happens."""
+
+    def __init__(self, bench: Bench, before: str, happens: Callable[[], object]) -> None:
+        super().__init__(bench.environment["TAILRACE_WAREHOUSE_URL"], {}, 1000)
+        self._before, self._happens = before, [happens]
+
+    def command(self, statement: str, comment: str, body: bytes = b"") -> None:
+        if self._happens and statement.startswith(self._before):
+            self._happens.pop()()
+        super().command(statement, comment, body)
+
+
+@contextmanager
+def meddled_swaps(bench: Bench, before: str, happens: Callable[[], object]) -> Iterator[Swapper]:
+    config = ReplayConfig.from_environment(bench.environment)
+    writer = Meddled(bench, before, happens)
+    try:
+        rebuild = Derived(writer, lambda _line: None).rebuild
+        yield Swapper(writer, RunStore(writer), lambda manifest: committed(config, manifest), rebuild, lambda _line: None)
+    finally:
+        writer.close()
 
 
 class Reader:

@@ -3,24 +3,36 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from deploy.settings import Installation
 from deploy.warehouse_tables import examine_tables
+from schemas.envelope import Source, pack_position
 from stream_processors.replay.config import ReplayConfig
-from stream_processors.replay.derived import Derived
 from stream_processors.replay.errors import ReplayRefused
 from stream_processors.replay.exchange import Overtaken
 from stream_processors.replay.holds import hold
 from stream_processors.replay.manifest import Manifest
 from stream_processors.replay.runs import RunStore, State
 from stream_processors.replay.swap import Swapper
-from stream_processors.replay.swapping import committed, swapper
+from stream_processors.replay.swapping import swapper
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
-from tests.stream_processors.replay_runs import TABLE, Extent, extents, filled, planned, spoil, state_sql, warehouse_writer
+from stream_processors.warehouse.errors import Refused
+from stream_processors.warehouse.ownership import fence
+from stream_processors.warehouse.records import Place
+from tests.stream_processors.replay_runs import (
+    TABLE,
+    Extent,
+    extents,
+    filled,
+    meddled_swaps,
+    planned,
+    spoil,
+    state_sql,
+    warehouse_writer,
+)
 from tests.stream_processors.warehouse_fixture import Bench, interactions
 
 pytestmark = pytest.mark.integration
@@ -38,30 +50,6 @@ def writer(bench: Bench) -> Iterator[ClickHouseWriter]:
 def swaps(bench: Bench) -> Iterator[Swapper]:
     with swapper(ReplayConfig.from_environment(bench.environment), lambda _line: None) as opened:
         yield opened
-
-
-class Meddled(ClickHouseWriter):
-    """The real warehouse; just before the first statement that begins with `before`, something else happens."""
-
-    def __init__(self, bench: Bench, before: str, happens: Callable[[], object]) -> None:
-        super().__init__(bench.environment["TAILRACE_WAREHOUSE_URL"], {}, 1000)
-        self._before, self._happens = before, [happens]
-
-    def command(self, statement: str, comment: str, body: bytes = b"") -> None:
-        if self._happens and statement.startswith(self._before):
-            self._happens.pop()()
-        super().command(statement, comment, body)
-
-
-@contextmanager
-def meddled_swaps(bench: Bench, before: str, happens: Callable[[], object]) -> Iterator[Swapper]:
-    config = ReplayConfig.from_environment(bench.environment)
-    writer = Meddled(bench, before, happens)
-    try:
-        rebuild = Derived(writer, lambda _line: None).rebuild
-        yield Swapper(writer, RunStore(writer), lambda manifest: committed(config, manifest), rebuild, lambda _line: None)
-    finally:
-        writer.close()
 
 
 def produced(bench: Bench, count: int, first: int = 0, **variables: str) -> None:
@@ -165,6 +153,27 @@ def test_what_comes_in_although_the_table_is_held_is_neither_lost_nor_there_twic
 
     assert bench.counts() == (300, 300)
     assert bench.rows(f"SELECT _run, count() FROM {TABLE} GROUP BY _run ORDER BY _run") == [("live", 100), (RUN, 200)]
+
+
+def test_who_owned_while_the_table_was_held_has_to_own_again(bench: Bench, writer: ClickHouseWriter) -> None:
+    """What he knows to be in is what was in the old table: his inserts would be there twice, or land in the table that left."""
+    produced(bench, 100)
+    run = run_of(bench, writer)
+    owners: list[bytes] = []
+
+    def insert() -> None:
+        envelope = Source(owners[0], run.topic_id, 1, 1, "live").head() + pack_position(99_999, 1_795_424_805_626)
+        row = f"(unhex('{envelope.hex()}'), '018f0000-0000-7000-8000-00000000ffff')"
+        writer.command(f"INSERT INTO {TABLE} (_envelope, event_id) VALUES {row}", "test")
+
+    with meddled_swaps(bench, "EXCHANGE", lambda: owners.append(fence(writer, run.topic_id, Place(run.topic, 1)))) as swaps:
+        swaps.swap(RUN)
+
+    with pytest.raises(Refused, match="not the owner"):
+        insert()
+    owners[:] = [fence(writer, run.topic_id, Place(run.topic, 1))]
+    insert()
+    assert bench.counts() == (101, 101)
 
 
 def test_rows_that_come_while_the_table_is_composed_are_in_it(bench: Bench, writer: ClickHouseWriter) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -24,7 +25,18 @@ from stream_processors.replay.runs import RunStore, State
 from stream_processors.replay.swap import Swapper, is_swapped
 from stream_processors.replay.swapping import swapper
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
-from tests.stream_processors.replay_runs import TABLE, Reader, extents, filled, planned, spoil, state_sql, warehouse_writer
+from tests.faults.stack import LocalStack
+from tests.stream_processors.replay_runs import (
+    TABLE,
+    Reader,
+    extents,
+    filled,
+    meddled_swaps,
+    planned,
+    spoil,
+    state_sql,
+    warehouse_writer,
+)
 from tests.stream_processors.warehouse_fixture import CLASSIC, Bench, interactions
 from tests.waiting import eventually
 
@@ -149,6 +161,31 @@ def test_killed_anywhere_it_is_finished_or_undone_and_nobody_sees_half(bench: Be
     assert rows == coordinates
     assert struck >= SHORT_POINTS // 2, struck
     log.info("%d blows, %d readings, %d changes seen", struck, reader.asked, len(reader.answers) - 1)
+
+
+@pytest.mark.parametrize("before", ["INSERT INTO ingest_hold", "EXCHANGE", "INSERT INTO ingest_fence"])
+def test_a_swap_outlives_the_warehouses_death(bench: Bench, writer: ClickHouseWriter, before: str) -> None:
+    """The hold may be forgotten by it, and the fence is. A sink comes while the swap is in between."""
+    bench.produce(interactions(bench, 100))
+    bench.drain()
+    manifest = planned(writer, bench, RUN, extents(bench))
+    filled(writer, manifest, State.VERIFIED)
+    spoil(bench, manifest)
+    repaired = _repaired(bench, manifest)
+    stack = LocalStack(Path(bench.environment["TAILRACE_HOME"]), bench.environment)
+    bench.produce(interactions(bench, 50, 100))
+
+    def die() -> None:
+        stack.kill("warehouse")
+        stack.await_ready("warehouse")
+
+    with meddled_swaps(bench, before, die) as swaps:
+        swaps.swap(RUN)
+    bench.drain()
+
+    assert _seen(bench, manifest) == repaired
+    assert bench.counts() == (150, 150)
+    assert bench.rows("SELECT table_name FROM ingest_hold WHERE held != 0") == []
 
 
 def _carry_on(swaps: Swapper, store: RunStore, blow: Blow) -> None:
