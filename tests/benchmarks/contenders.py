@@ -26,7 +26,7 @@ from schemas.wire import HEADER_BYTES
 from stream_processors.warehouse.kafka_source import FETCH_RECORDS_MAX, consumer_options
 from tests.benchmarks.kafka_table import kafka_table
 from tests.benchmarks.meter import Meter
-from tests.benchmarks.replay_contender import run_replay
+from tests.benchmarks.replay_contender import run_from_archive, run_replay
 from tests.benchmarks.sink_contender import run_sink
 from tests.benchmarks.unguarded import take_guards_off
 from tests.benchmarks.workloads import PEER_TABLE, WORKLOADS, Workload
@@ -35,7 +35,7 @@ BATCH_ROWS = 100_000
 _POLL_S = 0.2
 
 SINK, UNGUARDED, FASTAVRO, DESERIALIZER = "sink", "unguarded", "fastavro", "deserializer"
-TABLE_1, TABLE_2, CONSUME, REPLAY = "kafka-table-1", "kafka-table-2", "consume", "replay"
+TABLE_1, TABLE_2, CONSUME, REPLAY, ARCHIVE = "kafka-table-1", "kafka-table-2", "consume", "replay", "archive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,7 @@ CONTENDERS: Mapping[str, Contender] = MappingProxyType(
         TABLE_1: Contender("the engine's Kafka table, AvroConfluent, 1 consumer", kafka_table(1), 0.2),
         TABLE_2: Contender("the engine's Kafka table, AvroConfluent, 2 consumers", kafka_table(2), 0.2),
         CONSUME: Contender("bare consume loop, nothing inserted", consume, 0.5),
+        ARCHIVE: Contender("a replay from the archive", lambda workload, meter: run_from_archive(workload.topic, meter), 1.0),
         REPLAY: Contender("a replay of the topic", lambda workload, meter: run_replay(workload.topic, meter), 1.0),
         UNGUARDED: Contender("the sink without fence and reconciliation", unguarded_sink, 1.0),
     }

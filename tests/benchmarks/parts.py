@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tests.benchmarks import (
+    archive,
     assignment,
     emit,
     encoding,
@@ -36,6 +37,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             Part("isolation", isolation.measure, isolation.present),
             Part("replay", replay.measure, replay.present),
             Part("swap", swap.measure, swap.present),
+            Part("archive", archive.measure, archive.present),
             Part("serving", serving.measure, serving.present),
         )
     }
