@@ -17,8 +17,6 @@ class ReplayConfig:
     topic_prefix: str
     group: str
     """The live sink's: replays ask it how far it is behind."""
-    archive_url: str = field(repr=False)
-    """Empty where there is none."""
     kafka_options: Mapping[str, str]
     warehouse_options: Mapping[str, str]
 
@@ -33,7 +31,6 @@ class ReplayConfig:
             warehouse_url=read.url("TAILRACE_WAREHOUSE_URL"),
             topic_prefix=prefix,
             group=read.text("TAILRACE_SINK_GROUP", f"{prefix}warehouse"),
-            archive_url=read.text("TAILRACE_ARCHIVE_URL", ""),
             kafka_options=read.options("TAILRACE_KAFKA_OPTIONS"),
             warehouse_options=read.options("TAILRACE_WAREHOUSE_OPTIONS"),
         )

@@ -1,9 +1,13 @@
-"""How far a run is: offsets done of those to do, the rate of late, and when it will be done. Pure: the time comes in."""
+"""How far a run is: offsets done and to do, its rate of late, when it will be done, whether it stalls. Pure: time comes in."""
 
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from schemas.errors import PartUnreachable
+
+STALLED_S = 60.0
+"""A run that gets nowhere for so long, though it may, ends with an error; it goes on where it was when it is started again."""
 WINDOW_S = 15.0
 """The rate is that of the last seconds, so that what has changed shows."""
 
@@ -35,6 +39,21 @@ class Pacer:
         lasted_s = now_s - began_s
         rate = (done - before) / lasted_s if lasted_s > 0 else 0.0
         return Progress(done, self.total, rate, (self.total - done) / rate if rate > 0 else None)
+
+
+@dataclass(slots=True)
+class StallWatch:
+    """Whether the run gets anywhere."""
+
+    moved_s: float
+    done: int = -1
+
+    def refuse_stall(self, now_s: float, done: int) -> None:
+        if done != self.done:
+            self.done, self.moved_s = done, now_s
+        elif now_s - self.moved_s > STALLED_S:
+            remedy = "its log names the part that does not answer; run it again, it goes on where it was"
+            raise PartUnreachable("the run", f"{done:,} offsets", f"nothing was brought in for {STALLED_S:.0f} s; {remedy}")
 
 
 def _duration(seconds: float) -> str:

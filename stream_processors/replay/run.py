@@ -6,18 +6,14 @@ started again, on any machine. A second process of the same run shuts the first 
 """
 
 import logging
-import os
 import random
 import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.contracts import contract
-from schemas.errors import PartUnreachable
 from schemas.tables import TABLE_OF_RECORD
 from schemas.topics import TOPICS, topic_name
 from stream_processors.archive.errors import ArchiveDamaged
@@ -31,12 +27,13 @@ from stream_processors.replay.live_watch import LiveWatch
 from stream_processors.replay.log_reader import LogReader
 from stream_processors.replay.manifest import Manifest, PieceSource
 from stream_processors.replay.metrics import RunMetrics
-from stream_processors.replay.progress import Pacer, Progress
-from stream_processors.replay.runs import Run, RunStore, State, this_process
+from stream_processors.replay.progress import Pacer, Progress, StallWatch
+from stream_processors.replay.runs import RunStore, State, this_process
 from stream_processors.replay.source import ReplaySource
+from stream_processors.replay.starting import startable
 from stream_processors.replay.tables import destination, make_tables
 from stream_processors.replay.throttle import Rate
-from stream_processors.replay.transform import Transformation, found_again
+from stream_processors.replay.transform import transformation
 from stream_processors.warehouse.batch import BatchLimits
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.crew import Crew
@@ -52,11 +49,8 @@ from stream_processors.warehouse.writer_schemas import WriterSchemas
 
 log = logging.getLogger(__name__)
 
-STALLED_S = 60.0
-"""A run that gets nowhere for so long, though it may, ends with an error; it goes on where it was when it is started again."""
 LOOK_S = 0.5
 """So often the run looks whether it is stuck, done, or somebody else's."""
-_FILLABLE = frozenset({State.PLANNED, State.RUNNING, State.FILLED, State.VERIFIED, State.DIFFERS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +201,7 @@ class Filling:
         self._metrics.tell(progress, time.monotonic(), running=True)
 
     def _loop(self, stopped: Callable[[], bool], tell: Callable[[Progress], None], pacer: Pacer) -> None:
-        watch = _Watch(self._rate, time.monotonic())
+        watch = StallWatch(time.monotonic())
         looked_s = 0.0
         while self._source.assigned and not stopped():
             self._worker.step()
@@ -255,46 +249,6 @@ class _Untold:
         """Nothing: the live stream's letters were published when they came."""
 
 
-@dataclass(slots=True)
-class _Watch:
-    """Whether the run gets anywhere."""
-
-    rate: Rate
-    moved_s: float
-    done: int = -1
-
-    def refuse_stall(self, now_s: float, done: int) -> None:
-        if done != self.done:
-            self.done, self.moved_s = done, now_s
-        elif now_s - self.moved_s > STALLED_S:
-            remedy = "its log names the part that does not answer; run it again, it goes on where it was"
-            raise PartUnreachable("the run", f"{done:,} offsets", f"nothing was brought in for {STALLED_S:.0f} s; {remedy}")
-
-
-def startable(store: RunStore, run: str) -> Run:
-    """The run, where it may be filled now. Raises ReplayRefused."""
-    found = store.get(run)
-    if found is None:
-        raise ReplayRefused(f"no run is named {run}: `tailrace replay list` names them all")
-    if found.state not in _FILLABLE:
-        raise ReplayRefused(f"{run} is {found.state.replace('_', ' ')}: it is not filled any more; plan another one")
-    if found.state is State.RUNNING and found.steps[-1].host_pid != this_process() and _alive(found.steps[-1].host_pid, run):
-        raise ReplayRefused(f"{run} is being filled by the process {found.steps[-1].host_pid}: stop that one first")
-    return found
-
-
-def _alive(host_pid: str, run: str) -> bool:
-    """Whether that process lives on this host and is a run's. Those of other hosts end when they are shut out."""
-    host, _, pid = host_pid.rpartition(":")
-    if host != socket.gethostname() or not Path("/proc").exists():
-        return False
-    try:
-        os.kill(int(pid), 0)
-        return run.encode() in Path(f"/proc/{int(pid)}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
 def kafka_stretches(manifest: Manifest) -> Mapping[Place, tuple[int, int]]:
     """What is read from Kafka: one stretch a partition, for what Kafka still has is its log's end."""
     return {
@@ -303,15 +257,3 @@ def kafka_stretches(manifest: Manifest) -> Mapping[Place, tuple[int, int]]:
         for piece in each.pieces
         if piece.source is PieceSource.KAFKA
     }
-
-
-def transformation(manifest: Manifest, schemas: WriterSchemas) -> Transformation | None:
-    """Raises ReplayRefused where the function is not what it was, or the newest schema is not registered."""
-    if manifest.transform is None:
-        return None
-    function = found_again(manifest.transform)
-    subject = f"{manifest.topic}-value"
-    newest_id = schemas.id_of(subject, contract(manifest.record).newest.text)
-    if newest_id is None:
-        raise ReplayRefused(f"the registry lacks the newest {manifest.record} under {subject}: `tailrace up` registers it")
-    return Transformation(function, manifest.record, schemas, newest_id)

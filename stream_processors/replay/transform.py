@@ -19,9 +19,10 @@ from fastavro.types import Schema
 
 from schemas import events
 from schemas.codec import Codec, parse_physical
+from schemas.contracts import contract
 from schemas.errors import DatumError
 from stream_processors.replay.errors import ReplayRefused, WrongQuestion
-from stream_processors.replay.manifest import Transform
+from stream_processors.replay.manifest import Manifest, Transform
 from stream_processors.warehouse.dead_letters import reject
 from stream_processors.warehouse.records import Message, Rejection
 from stream_processors.warehouse.splice import Group
@@ -143,3 +144,15 @@ class Transformation:
             schema = {"type": "record", "name": writer.record, "fields": list(writer.fields)}
             self._readable[writer.schema_id] = parse_physical(schema)
         return self._readable[writer.schema_id]
+
+
+def transformation(manifest: Manifest, schemas: WriterSchemas) -> Transformation | None:
+    """Raises ReplayRefused where the function is not what it was, or the newest schema is not registered."""
+    if manifest.transform is None:
+        return None
+    function = found_again(manifest.transform)
+    subject = f"{manifest.topic}-value"
+    newest_id = schemas.id_of(subject, contract(manifest.record).newest.text)
+    if newest_id is None:
+        raise ReplayRefused(f"the registry lacks the newest {manifest.record} under {subject}: `tailrace up` registers it")
+    return Transformation(function, manifest.record, schemas, newest_id)

@@ -18,10 +18,10 @@ from stream_processors.replay.config import ReplayConfig
 from stream_processors.replay.errors import ReplayRefused
 from stream_processors.replay.log_reader import NOBODYS_GROUP, LogReader
 from stream_processors.replay.manifest import Manifest
-from stream_processors.replay.run import transformation
 from stream_processors.replay.runs import Run, RunStore, State
 from stream_processors.replay.sample import SampleFinding, Sampler
 from stream_processors.replay.tables import computed_columns, definition_of
+from stream_processors.replay.transform import transformation
 from stream_processors.warehouse.clickhouse_writer import ClickHouseWriter
 from stream_processors.warehouse.writer_schemas import WriterSchemas
 
