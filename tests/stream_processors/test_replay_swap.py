@@ -179,16 +179,18 @@ def test_who_owned_while_the_table_was_held_has_to_own_again(bench: Bench, write
 def test_rows_that_come_while_the_table_is_composed_are_in_it(bench: Bench, writer: ClickHouseWriter) -> None:
     produced(bench, 200)
     run_of(bench, writer)
-    bench.produce(interactions(bench, 100, 200))
+    produced(bench, 50, 200)
+    bench.produce(interactions(bench, 100, 250))
 
     def merged_meanwhile() -> None:
+        """Rows that are new, in one part with rows that were copied already."""
         bench.drain()
         bench.command_sql(f"OPTIMIZE TABLE {TABLE} FINAL")
 
     with meddled_swaps(bench, "INSERT INTO ingest_hold", merged_meanwhile) as swaps:
         swaps.swap(RUN)
 
-    assert bench.counts() == (300, 300)
+    assert bench.counts() == (350, 350)
 
 
 @pytest.mark.parametrize("before", ["EXCHANGE", "INSERT INTO ingest_hold", "RENAME", "CREATE TABLE staging"])
