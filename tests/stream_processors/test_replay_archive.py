@@ -19,10 +19,11 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
-RECORDS = 2000
 LIMIT_S = 60
 KILLS = int(os.environ.get("TAILRACE_ARCHIVE_KILLS", "4"))
 """Kills of one run; a long run of the tests sets more."""
+RECORDS = max(2000, 400 * KILLS)
+"""Enough for every kill to find work under way."""
 SEED = int(os.environ.get("TAILRACE_ARCHIVE_SEED", "7"))
 POISON: list[bytes | None] = [b"\x00\x00\x00\xff\xffno schema", None, b"no frame", b""]
 
@@ -149,10 +150,11 @@ def test_a_run_from_the_archive_that_is_killed_again_and_again_beside_live_traff
         for kill in range(KILLS):
             archived.produce(interactions(archived, 50, first=RECORDS + 50 * kill))
             before = rows_of(archived, run)
-            command = archived.command("replay", "run", run, "--rate", "1500")
+            command = archived.command("replay", "run", run, "--rate", "800")
             running = subprocess.Popen(command, env=archived.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             assert eventually(partial(moved, archived, run, before, running), LIMIT_S), "the run gets on"
             time.sleep(draw.random() * 0.2)  # anywhere in what it does
+            assert running.poll() is None, "killed at work"
             running.kill()
             running.communicate()
         said = run_of(archived, run)
