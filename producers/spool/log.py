@@ -200,7 +200,7 @@ class SpoolLog:
 
     def _make_room(self) -> None:
         while self.bytes_used + self._others_bytes >= self._limits.bytes_max:
-            oldest = next((segment for segment in self._segments if not segment.held and segment.size), None)
+            oldest = next((segment for segment in self._segments if _may_be_dropped(segment)), None)
             if oldest is None:
                 raise SpoolFullError(f"{self._limits.bytes_max} bytes of the host's spool are used")
             self._drop(oldest, Loss.SPOOL_FULL)
@@ -272,7 +272,7 @@ class SpoolLog:
         if self._active is not None and (_is_old(self._active, now) or _idle(self._active)):
             self._seal()
         limit_us = self._limits.age_s_max * US_PER_S
-        for segment in [segment for segment in self._segments if not segment.held and now - segment.written_us > limit_us]:
+        for segment in [each for each in self._segments if _may_be_dropped(each) and now - each.written_us > limit_us]:
             self._drop(segment, Loss.SPOOL_EXPIRED)
 
     def _measure(self) -> None:
@@ -294,6 +294,11 @@ class SpoolLog:
         segment = Segment.found(path, self._disk)
         if segment is not None:
             insort(self._segments, segment, key=_order)
+
+
+def _may_be_dropped(segment: Segment) -> bool:
+    """What somebody has in hand stays on disk: should it not be sent, it is nowhere else."""
+    return segment.size > 0 and not segment.held and not segment.in_hand
 
 
 def _order(segment: Segment) -> str:
