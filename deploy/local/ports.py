@@ -1,9 +1,14 @@
 """Which ports the parts listen on: configured ones, the usual ones where they are free, else any that is free."""
 
+import random
 import socket
 
 from deploy.local.health import LOOPBACK
 from schemas.errors import PartUnreachable
+
+LISTENING = range(10_240, 32_768)
+"""Below what Linux gives to connections that go out (`ip_local_port_range`), above the ports of well-known services."""
+DRAWS_MAX = 100
 
 
 def choose_port(part: str, configured: int | None, remembered: int | None, usual: int) -> int:
@@ -30,10 +35,11 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that no connection going out is given, so that it is still free when a part comes to listen on it."""
+    drawn = random.SystemRandom().sample(LISTENING, DRAWS_MAX)
+    port = next((port for port in drawn if is_free(port)), None)
+    assert port is not None, f"none of {DRAWS_MAX} ports of {LISTENING} is free"
+    return port
 
 
 def taken(part: str, port: int) -> PartUnreachable:
