@@ -5,7 +5,7 @@ producer's clock two hours ahead would fail its whole batch.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 
 from confluent_kafka import KafkaError, KafkaException
@@ -82,7 +82,7 @@ class _Cluster:
         ]
         futures = self._admin.create_topics(wanted, operation_timeout=self._timeout_s)
         created = [name for name, future in futures.items() if _succeeded(future, self._timeout_s)]
-        self._await_known()
+        self._await(lambda: len(self.partitions()) == len(self.topics), KafkaError.UNKNOWN_TOPIC_OR_PART)
         return created
 
     def timestamp_types(self, topics: Sequence[Topic]) -> dict[str, str]:
@@ -93,7 +93,7 @@ class _Cluster:
         return {resource.name: future.result(self._timeout_s)[TIMESTAMP_TYPE].value for resource, future in futures.items()}
 
     def enforce_append_time(self, topics: Sequence[Topic]) -> list[str]:
-        """Set LogAppendTime where another type is; says which topics were changed."""
+        """Set LogAppendTime where another type is, and wait until the brokers keep it; says which topics were changed."""
         types = self.timestamp_types(topics)
         wrong = [topic for topic in topics if types[topic.name] != topic.config[TIMESTAMP_TYPE]]
         if not wrong:
@@ -101,13 +101,16 @@ class _Cluster:
         changes = [_timestamp_change(topic) for topic in wrong]
         for future in self._admin.incremental_alter_configs(changes, request_timeout=self._timeout_s).values():
             future.result(self._timeout_s)
+        wanted = {topic.name: topic.config[TIMESTAMP_TYPE] for topic in wrong}
+        self._await(lambda: self.timestamp_types(wrong) == wanted, KafkaError.REQUEST_TIMED_OUT)
         return [f"{topic.name}: {TIMESTAMP_TYPE} {types[topic.name]} → {topic.config[TIMESTAMP_TYPE]}" for topic in wrong]
 
-    def _await_known(self) -> None:
+    def _await(self, holds: Callable[[], bool], otherwise: int) -> None:
+        """A controller answers before every broker has heard of the change."""
         deadline = time.monotonic() + self._timeout_s
-        while len(self.partitions()) < len(self.topics):
+        while not holds():
             if time.monotonic() > deadline:
-                raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+                raise KafkaException(KafkaError(otherwise))
             time.sleep(0.02)
 
 
