@@ -17,7 +17,6 @@ from schemas.errors import PartUnreachable
 
 NAME = "kafka"
 USUAL_PORT = 9092
-USUAL_CONTROLLER_PORT = 9093
 FORMAT_TIMEOUT_S = 60
 
 _HERE = Path(__file__).parent

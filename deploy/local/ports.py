@@ -11,8 +11,8 @@ LISTENING = range(10_240, 32_768)
 DRAWS_MAX = 100
 
 
-def choose_port(part: str, configured: int | None, remembered: int | None, usual: int) -> int:
-    """The configured port; else the one of the last start, the usual one, or a free one.
+def choose_port(part: str, configured: int | None, remembered: int | None, usual: int | None) -> int:
+    """The configured port; else the one of the last start, the usual one if there is any, or a free one.
 
     Raises PartUnreachable where the configured port is taken.
     """
@@ -20,8 +20,8 @@ def choose_port(part: str, configured: int | None, remembered: int | None, usual
         if not is_free(configured):
             raise taken(part, configured)
         return configured
-    candidates = [usual] if remembered is None else [remembered]
-    return next((port for port in candidates if is_free(port)), None) or free_port()
+    preferred = usual if remembered is None else remembered
+    return preferred if preferred is not None and is_free(preferred) else free_port()
 
 
 def is_free(port: int) -> bool:

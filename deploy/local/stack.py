@@ -20,7 +20,7 @@ from deploy.local.artifacts import Report
 from deploy.local.locking import held
 from deploy.local.part import Part
 from deploy.local.parts import NAMES, prepare_parts, stack_parts
-from deploy.local.ports import choose_port
+from deploy.local.ports import choose_port, free_port
 from deploy.local.state import PartRun, ProcessIdentity, StackPlan, StackRun, forget_run, read_plan, read_run, write_plan
 from deploy.settings import StackSettings
 from schemas.errors import PartUnreachable
@@ -135,12 +135,12 @@ def _start(settings: StackSettings, names: Collection[str], report: Report) -> S
 def _plan(settings: StackSettings, names: Collection[str], last: StackPlan | None) -> StackPlan:
     """The last start's plan with the ports of this one; a new one, with new passwords, at the first start."""
 
-    def port(name: str, configured: int | None, remembered: int | None, usual: int) -> int:
-        return choose_port(name, configured, remembered, usual) if name in names else remembered or usual
+    def port(name: str, configured: int | None, remembered: int | None, usual: int | None) -> int:
+        return choose_port(name, configured, remembered, usual) if name in names else remembered or usual or free_port()
 
     return StackPlan(
         kafka_port=port(kafka.NAME, settings.kafka_port, last.kafka_port if last else None, kafka.USUAL_PORT),
-        kafka_controller_port=port(kafka.NAME, None, last.kafka_controller_port if last else None, kafka.USUAL_CONTROLLER_PORT),
+        kafka_controller_port=port(kafka.NAME, None, last.kafka_controller_port if last else None, usual=None),
         registry_port=port(registry.NAME, settings.registry_port, last.registry_port if last else None, registry.USUAL_PORT),
         warehouse_port=port(warehouse.NAME, settings.warehouse_port, last.warehouse_port if last else None, warehouse.USUAL_PORT),
         kafka_cluster_id=last.kafka_cluster_id if last else kafka.new_cluster_id(),
