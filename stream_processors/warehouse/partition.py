@@ -69,12 +69,22 @@ class Partition:
     def waiting_s(self, now_s: float) -> float:
         return 0.0 if self.waiting_since_s is None else now_s - self.waiting_since_s
 
-    def progressed(self, now_s: float) -> None:
-        self.failures, self.trouble = 0, None
+    def owned(self, start: int) -> None:
+        """It can be fetched from `start` on. Its failures stay: one that fails at its first record each time is owned each time."""
+        self.gathering, self.fetching = Batch(start), True
+        self.trouble = self.waiting_since_s = None
+
+    def delivered(self, now_s: float, now_ms: int) -> None:
+        self.failures, self.trouble, self.progress_ms = 0, None, now_ms
         self.waiting_since_s = None if self.gathering.opened_s is None else now_s
 
     def rest(self, trouble: Retryable, now_s: float, jitter: Callable[[], float]) -> float:
-        """Seconds until the next try: doubled with each failure, capped, and spread so that partitions do not try in step."""
+        """Seconds until the next try: doubled with each failure, capped, and spread so that partitions do not try in step.
+
+        Failures with a good while between them do not add up.
+        """
+        if now_s - self.pause_until_s > STOPPED_PAUSE_S:
+            self.failures = 0
         longest_s = STOPPED_PAUSE_S if trouble.needs_somebody else PAUSE_S_MAX
         pause_s = min(longest_s, PAUSE_S_MIN * 2.0 ** min(self.failures, 10)) * (0.5 + jitter() / 2)
         self.failures += 1

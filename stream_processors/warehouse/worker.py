@@ -258,16 +258,14 @@ class Worker:
 
     def _go_on(self, partition: Partition) -> None:
         """Owned now, or a batch is in."""
-        now_s = self.clock_s()
         if partition.fetching:
             self._pace.note(partition.tenure.run_s)
             self._to_commit[partition.place] = partition.tenure.reached
-            partition.progress_ms = self.now_ms()
+            partition.delivered(self.clock_s(), self.now_ms())
         elif partition.place in self.source.assigned:
             start = partition.tenure.ownership.start
-            partition.gathering, partition.fetching = Batch(start), True
+            partition.owned(start)
             self.source.start(partition.place, start)
-        partition.progressed(now_s)
 
     def _rest(self, partition: Partition, trouble: Retryable) -> None:
         """Whatever was gathered is forgotten; the next reconciliation says what of it is in."""
