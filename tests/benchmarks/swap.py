@@ -65,23 +65,24 @@ def _fill(place: Place, rows: int) -> None:
     writer = ClickHouseWriter(place.variables["TAILRACE_WAREHOUSE_URL"], {}, 1, answer_timeout_s=ANSWER_TIMEOUT_S)
     try:
         for part in range(PARTS):
-            writer.command(_rows(f"'{DAY} 00:00:00'", rows // PARTS, part * rows // PARTS), "benchmark")
+            writer.command(_rows(TABLE, "live", f"'{DAY} 00:00:00'", rows // PARTS, part * rows // PARTS), "benchmark")
         other = f"toString(toDate('{DAY}') - 1 - number % {OTHER_DAYS})"
-        writer.command(_rows(other, OTHER_DAYS * OTHER_ROWS, rows), "benchmark")
+        writer.command(_rows(TABLE, "live", other, OTHER_DAYS * OTHER_ROWS, rows), "benchmark")
         manifest = _manifest(place, writer, rows)
         store = RunStore(writer)
         store.save(manifest)
         make_tables(writer, manifest)
-        day = DAY.replace("-", "")
-        writer.command(f"ALTER TABLE {manifest.run_table} ATTACH PARTITION ID '{day}' FROM {TABLE}", "benchmark")
+        for part in range(PARTS):
+            given = _rows(manifest.run_table, RUN, f"'{DAY} 00:00:00'", rows // PARTS, part * rows // PARTS)
+            writer.command(given, "benchmark")
         for state in (State.RUNNING, State.FILLED, State.VERIFIED):
             store.append(RUN, state)
     finally:
         writer.close()
 
 
-def _rows(since: str, count: int, first: int) -> str:
-    """Rows over four partitions, numbered from `first` on; `since` is SQL for when their day begins."""
+def _rows(table: str, run: str, since: str, count: int, first: int) -> str:
+    """Rows of `run` over four partitions, numbered from `first` on; `since` is SQL for when their day begins."""
     values = {
         "_framed": "0",
         "_owned": "0",
@@ -91,7 +92,7 @@ def _rows(since: str, count: int, first: int) -> str:
         "_offset": "intDiv(number, 4)",
         "_kafka_time": f"toDateTime64({since}, 3, 'UTC') + number % 80000",
         "_schema_id": "1",
-        "_run": "'live'",
+        "_run": f"'{run}'",
         "event_id": "generateUUIDv7()",
         "occurred_at": "now64(6)",
         "unit_type": "'user'",
@@ -103,7 +104,7 @@ def _rows(since: str, count: int, first: int) -> str:
         "kind": "'click'",
     }
     chosen = f"SELECT {', '.join(values.values())} FROM numbers({first}, {count})"
-    return f"INSERT INTO {TABLE} ({', '.join(values)}) {chosen}"
+    return f"INSERT INTO {table} ({', '.join(values)}) {chosen}"
 
 
 def _manifest(place: Place, writer: ClickHouseWriter, rows: int) -> Manifest:
