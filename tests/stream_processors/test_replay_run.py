@@ -1,7 +1,9 @@
 """Filling a run: the same rows whatever the way, beside a live sink, after kills, with bad records and bad functions."""
 
+import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +46,27 @@ def test_a_stretch_twice_with_other_batches_and_workers_is_the_same_and_equal_to
     assert letters(brought_in, first) == letters(brought_in, second) == live_letters
     assert [(each["rows"], each["dead_letters"], each["whole"]) for each in (one, two)] == [(RECORDS, 3, True)] * 2
     assert tailrace(brought_in, "audit").code == 0, "a run's dead letters are not the live stream's"
+
+
+def test_the_order_in_which_partitions_come_in_changes_nothing(brought_in: Bench) -> None:
+    runs = {order: planned(brought_in) for order in ("min", "max")}
+
+    orders = {
+        order: json.loads(
+            subprocess.run(
+                [sys.executable, "-m", "tests.stream_processors.replay_in_order", run, order],
+                env=brought_in.environment,
+                capture_output=True,
+                text=True,
+                timeout=LIMIT_S,
+                check=True,
+            ).stdout
+        )
+        for order, run in runs.items()
+    }
+
+    assert orders == {"min": [0, 1, 2, 3], "max": [3, 2, 1, 0]}
+    assert {checksum(brought_in, table_of(run)) for run in runs.values()} == {checksum(brought_in, TABLE)}
 
 
 def test_a_run_ends_where_it_was_planned_to_and_leaves_live_alone(brought_in: Bench) -> None:
