@@ -70,7 +70,7 @@ class Partition:
         return 0.0 if self.waiting_since_s is None else now_s - self.waiting_since_s
 
     def owned(self, start: int) -> None:
-        """It can be fetched from `start` on. Its failures stay: one that fails at its first record each time is owned each time."""
+        """It can be fetched from `start` on. Its failures stay: one that always fails at its first record is owned each time."""
         self.gathering, self.fetching = Batch(start), True
         self.trouble = self.waiting_since_s = None
 

@@ -33,7 +33,7 @@ def main() -> None:
             came.extend(each.place.partition for each in fetched if each.records)
             return fetched
 
-    run.ReplaySource = InOrder  # type: ignore[misc] # for this process only
+    vars(run)["ReplaySource"] = InOrder  # for this process only
     filling = run.Filling(ReplayConfig.from_environment(environment()), name, options_of(batch_rows=250, workers=2), None)
     try:
         filling.fill(lambda: False, lambda _progress: None)
