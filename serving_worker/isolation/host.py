@@ -1,7 +1,7 @@
 """The process of one policy: `python -m serving_worker.isolation.host`. One request at a time, over the socket it was given.
 
-It limits itself before it loads anything of the policy's: memory (RLIMIT_AS), no core dump, low priority, the processors it may
-use, and that the kernel ends it with the worker. What the policy prints goes nowhere: it could fill the worker's log.
+It limits itself before it loads anything of the policy's: memory (RLIMIT_AS), no core dump, and that the kernel ends it with the
+worker; priority and processors it has from give_way.py. What the policy prints goes nowhere: it could fill the worker's log.
 """
 
 import argparse
@@ -29,7 +29,6 @@ from serving_worker.isolation.frames import (
     length_of,
     read_question,
 )
-from serving_worker.isolation.limits import HostLimits
 from serving_worker.isolation.reasons import Degraded
 from serving_worker.isolation.verdict import answer_of
 from serving_worker.rankers.plugins import load_ranker
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     read = _arguments(arguments)
     if read.check:
         return _check(read.ranker)
-    limit_oneself(HostLimits.parse(read.limits), read.worker)
+    limit_oneself(read.memory_bytes_max, read.worker)
     with socket.socket(fileno=read.socket) as worker:
         worker.setblocking(True)
         try:
@@ -77,14 +76,11 @@ def reply_to(question: Question, ranker: Ranker, catalogue: Catalogue) -> Reply:
         return Refusal(Degraded.RANKER_FAILED, f"{type(error).__name__}: {error}"[:MESSAGE_CHARACTERS_MAX])
 
 
-def limit_oneself(limits: HostLimits, worker_pid: int) -> None:
+def limit_oneself(memory_bytes_max: int, worker_pid: int) -> None:
     """Hard limits, so that the policy cannot raise them."""
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes_max, limits.memory_bytes_max))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes_max, memory_bytes_max))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(limits.nice)
     if sys.platform == "linux":
-        if limits.cpus:
-            os.sched_setaffinity(0, limits.cpus)
         Path("/proc/self/oom_score_adj").write_text("1000")  # where memory is short, policies go first
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != worker_pid:
@@ -116,7 +112,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--ranker", required=True, help="module:attribute")
     parser.add_argument("--check", action="store_true", help="only say whether the ranker can be loaded")
     parser.add_argument("--catalogue", help="its file")
-    parser.add_argument("--limits", help="what HostLimits.text() gave")
+    parser.add_argument("--memory-bytes-max", type=int, help="of its address space")
     parser.add_argument("--socket", type=int, help="the descriptor of the socket to the worker")
     parser.add_argument("--worker", type=int, help="the worker's process id")
     return parser.parse_args(arguments)

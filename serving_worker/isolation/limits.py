@@ -2,27 +2,17 @@
 
 from dataclasses import dataclass, field
 
-import msgspec
-
 NICE = 10
 """A policy's processes give way to the worker."""
 MIB = 1024 * 1024
 
 
-class HostLimits(msgspec.Struct, frozen=True):
-    """What a policy's process lays on itself. `memory_bytes_max` is of address space; `cpus` empty stands for all."""
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    """Of a policy's process. `memory_bytes_max` is of address space; `cpus` empty stands for all."""
 
     memory_bytes_max: int = 1024 * MIB
     cpus: frozenset[int] = frozenset()
-    nice: int = NICE
-
-    def text(self) -> str:
-        """As it stands in the process's arguments."""
-        return msgspec.json.encode(self).decode()
-
-    @classmethod
-    def parse(cls, text: str) -> "HostLimits":
-        return msgspec.json.decode(text, type=cls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from serving_worker.isolation.child import Child
 from serving_worker.isolation.frames import Answer, Question, Ready, Refusal, Reply, frame
-from serving_worker.isolation.limits import HostLimits
+from serving_worker.isolation.give_way import ALL
+from serving_worker.isolation.limits import NICE, HostLimits
 from serving_worker.isolation.link import Link
 from serving_worker.isolation.reasons import Degraded, Unanswered, refusal_of
 
 START_S_MAX = 30
 """Loading a model may take its time; one that takes longer is killed."""
-_HOST = (sys.executable, "-P", "-m", "serving_worker.isolation.host")
+_PYTHON = (sys.executable, "-P", "-m")
+_GIVE_WAY, _HOST = "serving_worker.isolation.give_way", "serving_worker.isolation.host"
 _OURS = "TAILRACE_"
 
 
@@ -30,14 +32,18 @@ class Program:
     environment: Mapping[str, str]
 
     def arguments(self, descriptor: int) -> list[str]:
-        named = {"--ranker": self.ranker, "--catalogue": str(self.catalogue), "--limits": self.limits.text()}
-        named |= {"--socket": str(descriptor), "--worker": str(os.getpid())}
-        return [*_HOST, *(part for pair in named.items() for part in pair)]
+        named = {"--ranker": self.ranker, "--catalogue": str(self.catalogue), "--socket": str(descriptor)}
+        named |= {"--worker": str(os.getpid()), "--memory-bytes-max": str(self.limits.memory_bytes_max)}
+        return [*_PYTHON, _GIVE_WAY, *self._way(), _HOST, *(part for pair in named.items() for part in pair)]
+
+    def _way(self) -> tuple[str, str]:
+        processors = ",".join(map(str, sorted(self.limits.cpus)))
+        return str(NICE), processors or ALL
 
 
 def check_arguments(ranker: str) -> list[str]:
     """Of a process that only says whether `ranker` can be loaded."""
-    return [*_HOST, "--check", "--ranker", ranker]
+    return [*_PYTHON, _HOST, "--check", "--ranker", ranker]
 
 
 def host_environment(variables: Mapping[str, str]) -> dict[str, str]:

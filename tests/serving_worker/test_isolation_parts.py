@@ -1,7 +1,10 @@
 """The pure parts of isolation: the breaker, the frames, the verdict on an answer, the settings."""
 
 import os
+import subprocess
+import sys
 from itertools import accumulate
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -213,9 +216,15 @@ def test_processors_are_read_as_people_write_them(text: str, cpus: set[int]) -> 
     assert parse_cpus(text) == cpus
 
 
-def test_limits_reach_the_process_as_they_are() -> None:
-    limits = HostLimits(memory_bytes_max=5, cpus=frozenset({1, 2}), nice=3)
-    assert HostLimits.parse(limits.text()) == limits
+def test_a_process_gives_way_before_it_imports_anything_of_size(tmp_path: Path) -> None:
+    cpu = max(os.sched_getaffinity(0))
+    (tmp_path / "policy.py").write_text(
+        "import os, sys\nprint(os.nice(0), os.sched_getaffinity(0), sys.argv[1:], __name__, 'msgspec' in sys.modules)\n"
+    )
+    command = [sys.executable, "-m", "serving_worker.isolation.give_way", "7", str(cpu), "policy", "--mine"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said == f"{os.nice(0) + 7} {{{cpu}}} ['--mine'] __main__ False\n"
 
 
 def settings_of(**variables: str) -> PolicySettings:
