@@ -100,4 +100,4 @@ def block(url: str, load: Load) -> Block:
 def _before_the_rest() -> None:
     """The load's lateness would be laid at the worker's door. Only the superuser may go before others."""
     with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, -15)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
