@@ -52,6 +52,9 @@ SHORT_POINTS = 6
 POINTS_MAX = 100
 POINTS_SURE = 36
 """Each action has at least so many."""
+LONG = os.environ.get("TAILRACE_REPLAY_FAULT_POINTS") == "all"
+PACE_S = 0.25 if LONG else 0.05
+"""Between two handfuls of live events, each of which becomes a part: a day of ten thousand is slow to compose."""
 
 
 class Blow(NamedTuple):
@@ -67,14 +70,14 @@ def live_traffic(bench: Bench) -> Iterator[Callable[[], int]]:
     """A sink that runs and a producer that goes on; gives how many records were written."""
     sink = subprocess.Popen(
         bench.command("sink"),
-        env={**bench.environment, "TAILRACE_KAFKA_OPTIONS": CLASSIC, "TAILRACE_SINK_BATCH_AGE_MS_MAX": "20"},
+        env={**bench.environment, "TAILRACE_KAFKA_OPTIONS": CLASSIC, "TAILRACE_SINK_BATCH_AGE_MS_MAX": str(int(PACE_S * 400))},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     ended, written = threading.Event(), [HISTORY]
 
     def produce() -> None:
-        while not ended.wait(0.05):
+        while not ended.wait(PACE_S):
             bench.produce(interactions(bench, 20, written[0]))
             written[0] += 20
 
@@ -115,7 +118,7 @@ def blows() -> Iterator[Blow]:
     everything = [
         Blow(action, point, then) for action in ("swap", "rollback") for point in range(POINTS_MAX) for then in ("again", "abort")
     ]
-    if os.environ.get("TAILRACE_REPLAY_FAULT_POINTS") == "all":
+    if LONG:
         yield from everything
         return
     reached = [blow for blow in everything if blow.point < POINTS_SURE]
