@@ -16,10 +16,14 @@ from producers.config import Durability
 from producers.diversion import Diversion, Rate
 from producers.encoding import Encoder
 from producers.errors import RecordRefused
+from producers.haul import Haul
 from producers.parcel import Parcel
+from producers.spool.frames import SpoolRecord
 from producers.spool.log import Lost
+from producers.spool.segments import Place
 from producers.spool.spool import Refused, Spool, Stored
 from producers.transport import OutboundRecord, Transport
+from schemas import wire
 
 DRAIN_BATCH_MAX = 100
 DRAIN_IN_FLIGHT_MAX = 50_000
@@ -69,6 +73,8 @@ class Dispatch:
         self._diversion = Diversion()
         self._again: deque[Parcel] = deque()
         """On disk and in hand: to be sent before what is read back."""
+        self._haul: Haul | None = None
+        """Read back, and not all of it offered."""
         self._waiting: deque[Parcel] = deque()
         """In memory only: no place was found so far."""
         self._writing: set[Parcel] = set()
@@ -111,14 +117,17 @@ class Dispatch:
         """Book what has become of what was sent; wait up to `timeout_s` for a first answer."""
         outcomes = self._transport.poll(timeout_s)
         self._acknowledged(outcomes.delivered)
+        for haul, events in outcomes.together.items():
+            assert isinstance(haul, Haul), "only hauls are offered together"
+            self._delivered(haul, events)
         for record, failure in outcomes.failed:
-            self._not_delivered(_parcel_of(record), failure)
+            self._not_delivered(record, failure)
         if self._spool is not None:
             if self._transport.troubled():
                 self._divert()
             self.counters.diverted = self.diverted
             self._spool.flush()
-        return len(outcomes.delivered) + len(outcomes.failed)
+        return outcomes.told
 
     def hear(self) -> int:
         """Book what has become of what was to be written."""
@@ -145,11 +154,8 @@ class Dispatch:
         now, sent = self._monotonic(), 0
         self._spool.expect(many=not self.diverted)
         room = self._drain_room(now)
-        while sent < room and (parcel := self._next_spooled()) is not None:
-            if not self._offer(parcel):
-                self._again.appendleft(parcel)
-                break
-            sent += 1
+        while sent < room and (taken := self._drain_some(room - sent)):
+            sent += taken
         self._rate.spend(sent)
         return sent
 
@@ -222,14 +228,44 @@ class Dispatch:
             if account is not None:
                 account.acknowledge(events, spooled=spooled)
         if self._spool is not None:
-            self._spool.settle([parcel.place for parcel in parcels if parcel.place is not None])
+            self._spool.settle(Counter(parcel.place for parcel in parcels if parcel.place is not None))
 
-    def _not_delivered(self, parcel: Parcel, failure: str) -> None:
+    def _delivered(self, haul: Haul, events: int) -> None:
+        self._diversion.acknowledged()
+        self._draining -= events
+        haul.deliver(events)
+        self._book(haul)
+
+    def _book(self, haul: Haul) -> None:
+        """What has arrived of it, once all that is on its way has an answer."""
+        assert self._spool is not None, "it came from there"
+        arrived = haul.arrived()
+        for topic, events in arrived.items():
+            if (account := self._account(topic, haul.place)) is not None:
+                account.acknowledge(events, spooled=True)
+        if arrived:
+            self.counters.drained += arrived.total()
+            self._spool.settle({haul.place: arrived.total()})
+
+    def _account(self, topic: str, place: Place) -> Account | None:
+        """Nobody's books here have what another emitter has left."""
+        return self._accounts.get(topic) if place[0].own else None
+
+    def _not_delivered(self, record: OutboundRecord, failure: str) -> None:
+        if isinstance(record.ticket, Haul):
+            parcel = self._spooled_parcel(record.ticket, record.ticket.fail(record.value, wire.HEADER_BYTES))
+            self._book(record.ticket)
+        else:
+            parcel = _parcel_of(record)
         self._draining -= parcel.drained
         if failure in PERMANENT:
             self._lose(parcel, f"delivery_{failure}")
         else:
             self._failed(parcel, failure)
+
+    def _spooled_parcel(self, haul: Haul, record: SpoolRecord) -> Parcel:
+        """One that goes its own way from here on."""
+        return Parcel(record, self._account(record.topic, haul.place), haul.place, drained=True)
 
     def _failed(self, parcel: Parcel, failure: str) -> None:
         if self._spool is not None:
@@ -288,24 +324,46 @@ class Dispatch:
 
     def _leave_disk(self, parcel: Parcel) -> None:
         if parcel.place is not None and self._spool is not None:
-            self._spool.settle([parcel.place])
+            self._spool.settle({parcel.place: 1})
 
     def _drain_room(self, now: float) -> int:
         if self.diverted:
             return int(self._diversion.diverted and self._draining == 0 and self._diversion.may_probe(now))
         return min(DRAIN_BATCH_MAX, DRAIN_IN_FLIGHT_MAX - self._draining, self._rate.allowed(now))
 
-    def _next_spooled(self) -> Parcel | None:
-        """The next that this release can send."""
+    def _drain_some(self, events_max: int) -> int:
+        """How many got out of hand: what failed on its way goes before what comes from disk."""
         if self._again:
-            return self._again.popleft()
+            taken = self._offer(self._again[0])
+            if taken:
+                self._again.popleft()
+            return int(taken)
+        if self._haul is None or self._haul.done:
+            self._haul = self._next_haul()
+        return 0 if self._haul is None else self._offer_some(self._haul, events_max)
+
+    def _offer_some(self, haul: Haul, events_max: int) -> int:
+        """How many of it are out of hand: taken by the transport, or the first refused for good."""
+        records = self._encoder.spooled(haul.rest(events_max), haul)
+        if not records:
+            return 0
+        try:
+            taken = self._transport.offer_together(records)
+        except RecordRefused as error:
+            self._lose(self._spooled_parcel(haul, haul.skip()), f"refused_{error.reason}", detail=str(error))
+            return 1
+        haul.offer(taken)
+        self._draining += taken
+        self.counters.transport_full += taken < len(records)
+        return taken
+
+    def _next_haul(self) -> Haul | None:
+        """The next that this release can send."""
         assert self._spool is not None, "there is something to drain only with a spool"
-        while (found := self._spool.take()) is not None:
-            record, place = found
-            if self._encoder.knows(record):
-                account = self._accounts.get(record.topic) if place[0].own else None
-                return Parcel(record, account, place, drained=True)
-            self._spool.leave(place)
+        while (stretch := self._spool.take()) is not None:
+            if all(map(self._encoder.knows, stretch.records)):
+                return Haul(stretch)
+            self._spool.leave(stretch.place)
         return None
 
 

@@ -1,5 +1,6 @@
 """Events to records: datums under the newest contracts, and the wire's frame around them once the registry's ids are known."""
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from producers.known_ids import KnownIds
@@ -66,6 +67,17 @@ class Encoder:
             return None
         name, header = frame
         return OutboundRecord(name, key, header + datum, SPOOLED if parcel.drained else (), parcel)
+
+    def spooled(self, records: Sequence[SpoolRecord], ticket: Hashable) -> list[OutboundRecord]:
+        """As many of the first as the ids of their schemas are known of."""
+        found = []
+        for topic, version, key, datum in records:
+            frame = self._frame(topic, version)
+            if frame is None:
+                break
+            name, header = frame
+            found.append(OutboundRecord(name, key, header + datum, SPOOLED, ticket))
+        return found
 
     def _frame(self, topic: str, version: int) -> tuple[str, bytes] | None:
         """The topic's full name, and what goes before each datum."""

@@ -1,7 +1,8 @@
 """A transport into a list, for tests and dry runs. Keeps the same contract as Kafka's; one test suite runs on both."""
 
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 
 from producers.errors import RecordRefused
 from producers.transport import OutboundRecord, Outcomes
@@ -19,26 +20,33 @@ class MemoryTransport:
         self.records: list[OutboundRecord] = []
         self.reachable = reachable
         self.records_max = records_max
-        self._pending: deque[OutboundRecord] = deque()
+        self._pending: deque[tuple[OutboundRecord, bool]] = deque()
+        """And whether it was offered together with others."""
         self._abandoned: list[tuple[OutboundRecord, str]] = []
 
     def offer(self, record: OutboundRecord) -> bool:
-        if len(record.value) > RECORD_BYTES_MAX:
-            raise RecordRefused("msg_size_too_large", f"{len(record.value)} bytes are more than {RECORD_BYTES_MAX}")
-        if self.in_flight() >= self.records_max:
-            return False
-        self._pending.append(record)
-        return True
+        return self._take(record, together=False)
+
+    def offer_together(self, records: Sequence[OutboundRecord]) -> int:
+        taken = 0
+        try:
+            while taken < len(records) and self._take(records[taken], together=True):
+                taken += 1
+        except RecordRefused:
+            if not taken:
+                raise
+        return taken
 
     def poll(self, timeout_s: float) -> Outcomes:
         failed, self._abandoned = self._abandoned, []
         delivered = list(self._pending) if self.reachable else []
         if delivered:
             self._pending.clear()
-            self.records.extend(delivered)
+            self.records.extend(record for record, _ in delivered)
         elif not failed:
             time.sleep(timeout_s)
-        return Outcomes(delivered, failed)
+        alone = [record for record, together in delivered if not together]
+        return Outcomes(alone, failed, Counter(record.ticket for record, together in delivered if together))
 
     def in_flight(self) -> int:
         return len(self._pending) + len(self._abandoned)
@@ -48,8 +56,17 @@ class MemoryTransport:
         return False
 
     def abandon(self) -> None:
-        self._abandoned.extend((record, "purge_queue") for record in self._pending)
+        for record, together in self._pending:
+            self._abandoned.append((record._replace(headers=()) if together else record, "purge_queue"))
         self._pending.clear()
 
     def close(self) -> None:
         self._pending.clear()
+
+    def _take(self, record: OutboundRecord, *, together: bool) -> bool:
+        if len(record.value) > RECORD_BYTES_MAX:
+            raise RecordRefused("msg_size_too_large", f"{len(record.value)} bytes are more than {RECORD_BYTES_MAX}")
+        if self.in_flight() >= self.records_max:
+            return False
+        self._pending.append((record, together))
+        return True

@@ -4,10 +4,12 @@ All methods belong to one thread, the courier's. `offer` never waits; a transpor
 offers again, or puts the record on disk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
+NOTHING: Mapping[Hashable, int] = MappingProxyType({})
 
 
 class OutboundRecord(NamedTuple):
@@ -20,14 +22,24 @@ class OutboundRecord(NamedTuple):
     key: bytes
     value: bytes
     headers: Headers = ()
-    ticket: object = None
+    ticket: Hashable = None
 
 
 class Outcomes(NamedTuple):
-    """How records have ended: the broker has acknowledged `delivered`, and not `failed`, each with a word to count by."""
+    """How records have ended: the broker has acknowledged `delivered`, and not `failed`, each with a word to count by.
+
+    `together` says how many were delivered, by ticket, of those that were offered together; what fails of them comes without
+    headers.
+    """
 
     delivered: Sequence[OutboundRecord]
     failed: Sequence[tuple[OutboundRecord, str]]
+    together: Mapping[Hashable, int] = NOTHING
+
+    @property
+    def told(self) -> int:
+        """Of how many records."""
+        return len(self.delivered) + len(self.failed) + sum(self.together.values())
 
 
 class Transport(Protocol):
@@ -35,6 +47,13 @@ class Transport(Protocol):
         """Take `record` for sending; False where there is no room now.
 
         Raises RecordRefused where it can never be sent.
+        """
+        ...
+
+    def offer_together(self, records: Sequence[OutboundRecord]) -> int:
+        """Take as many of the first as there is room for now. All have one ticket.
+
+        Raises RecordRefused where the first can never be sent.
         """
         ...
 

@@ -6,9 +6,9 @@ when the host's cap on size or age is passed: then the oldest first, and what is
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ ADOPT_INTERVAL_S = 5
 LEAVE_S = 600
 """What this release cannot read is looked at again after so long: by then a newer one may have taken it, or its time be over."""
 MEASURE_INTERVAL_S = 1
+COUNTED_PIECES = 1_000
 CURSOR_INTERVAL_US = 100_000
 """A cursor that is behind costs sending again, after a crash only."""
 
@@ -46,8 +47,14 @@ class Lost(NamedTuple):
     events: int
 
 
-Spooled = tuple[SpoolRecord, Place]
-"""A record read back, and where it stands."""
+class Stretch(NamedTuple):
+    """Records read back, in order, and the place that all of them are settled at."""
+
+    place: Place
+    records: list[SpoolRecord]
+
+
+_topic = attrgetter("topic")
 
 
 @dataclass(slots=True)
@@ -117,18 +124,22 @@ class SpoolLog:
         self.counters.written += len(records)
         return places
 
-    def read(self, records_max: int) -> list[Spooled]:
-        """The oldest records that were not handed out."""
-        found: list[Spooled] = []
+    def read(self, stretches_max: int, events_max: int) -> list[Stretch]:
+        """The oldest records that were not handed out, by stretches of up to `events_max`."""
+        found: list[Stretch] = []
         for segment in [segment for segment in self._segments if not (segment.held or segment.exhausted)]:
-            found.extend(islice(self._readable(segment), records_max - len(found)))
-            if len(found) >= records_max:
+            while len(found) < stretches_max and (pieces := self._pieces(segment, events_max)):
+                records = self._records(segment, pieces)
+                if records:
+                    found.append(Stretch((segment, pieces[0][0]), records))
+            if len(found) >= stretches_max:
                 break
         return found
 
-    def settle(self, places: Sequence[Place]) -> None:
-        for segment, start in places:
-            segment.settle(start)
+    def settle(self, events: Mapping[Place, int]) -> None:
+        """So many of each stretch are acknowledged, or lost for a reason that is counted."""
+        for (segment, start), settled in events.items():
+            segment.settle(start, settled)
 
     def leave(self, place: Place) -> None:
         """Let go of an adopted directory in which a record stands that only a newer release can send."""
@@ -211,37 +222,39 @@ class SpoolLog:
         if segment.own:
             self._tell_unread(segment, reason)
         else:
-            self.counters.adopted_lost[reason] += sum(record is not None for _, _, record in segment.pieces())
+            while pieces := segment.pieces(COUNTED_PIECES):
+                self.counters.adopted_lost[reason] += sum(record is not None for _, _, record in pieces)
         self._remove(segment)
 
     def _tell_unread(self, segment: Segment, reason: str) -> None:
         self.losses.extend(Lost(topic, reason, events) for topic, events in segment.unread.items() if events)
         segment.unread.clear()
 
-    def _readable(self, segment: Segment) -> Iterator[Spooled]:
-        for start, end, record in self._pieces(segment):
-            if record is None:
-                self._note_damage(segment, start, end)
-                continue
-            if segment.own:
-                segment.unread[record.topic] -= 1
-            else:
-                self.counters.adopted += 1
-            yield record, (segment, start)
-
-    def _pieces(self, segment: Segment) -> Iterator[Piece]:
+    def _pieces(self, segment: Segment, pieces_max: int) -> list[Piece]:
         try:
-            yield from segment.pieces()
+            return segment.pieces(pieces_max)
         except FileNotFoundError:  # somebody has tidied up
             segment.read_to = segment.size
+            return []
 
-    def _note_damage(self, segment: Segment, start: int, end: int) -> None:
+    def _records(self, segment: Segment, pieces: Sequence[Piece]) -> list[SpoolRecord]:
+        records = [record for _, _, record in pieces if record is not None]
+        if len(records) < len(pieces):
+            for _, end, record in pieces:
+                if record is None:
+                    self._note_damage(segment, end)
+        if segment.own:
+            segment.unread.subtract(Counter(map(_topic, records)))
+        else:
+            self.counters.adopted += len(records)
+        return records
+
+    def _note_damage(self, segment: Segment, end: int) -> None:
         """Damage that reaches to the end of the file is what a crash leaves of the last write."""
         if end == segment.size:
             self.counters.torn += 1
         else:
             self.counters.corrupt += 1
-        segment.settle(start)
 
     def _sync(self, now: Micros) -> None:
         if self._active is not None and now - self._synced >= self._limits.fsync_ms * 1_000:

@@ -5,8 +5,9 @@ it is written without fsync, and a torn one means the start. Only the spool's th
 """
 
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from producers.spool.disk import Disk
@@ -31,9 +32,9 @@ class Segment:
         self._seed = seed_of(path.stem.encode())
         self._descriptor = CLOSED
         self._dirty = self._cursor_dirty = False
-        self._pieces: Iterator[Piece] = iter(())
-        self._handed: deque[int] = deque()
-        self._settled: set[int] = set()
+        self._scan: Iterator[Piece] = iter(())
+        self._unsettled: dict[int, int] = {}
+        """By place, in order: how many of the records that were handed out from there on are not settled."""
 
     @classmethod
     def create(cls, directory: Path, segment_id: str, now: Micros, disk: Disk, *, held: bool) -> "Segment":
@@ -65,13 +66,13 @@ class Segment:
 
     @property
     def in_hand(self) -> int:
-        """Records that were handed out, and are not settled."""
-        return len(self._handed)
+        """Stretches that were handed out, and are not settled."""
+        return len(self._unsettled)
 
     @property
     def finished(self) -> bool:
         """Nothing is left to do with it."""
-        return self.sealed and self.exhausted and not self._handed
+        return self.sealed and self.exhausted and not self._unsettled
 
     @property
     def descriptor(self) -> int:
@@ -89,7 +90,7 @@ class Segment:
         self.size, self.written_us, self._dirty = end, now, True
         if self.held:
             self.read_to = end
-            self._handed.extend(start for _, start in places)
+            self._unsettled.update((start, 1) for _, start in places)
         else:
             self.unread.update(record.topic for record in records)
         return places
@@ -111,28 +112,30 @@ class Segment:
             descriptor, self._descriptor = self._descriptor, CLOSED
             os.close(descriptor)
 
-    def pieces(self) -> Iterator[Piece]:
-        """What was not handed out so far; those that hold a record count as handed out from here on. Raises OSError."""
-        while True:
-            piece = next(self._pieces, None)
-            if piece is None:
-                if self.exhausted:
-                    return
-                self._pieces = scan(self._disk.read(self.path, self.read_to, self.size), self._seed, self.read_to)
-                piece = next(self._pieces, None)
-            if piece is None:  # the file has less than was written to it
+    def pieces(self, pieces_max: int) -> list[Piece]:
+        """The next that were not handed out; none where all were. Their records are handed out as one stretch, which stands at
+        the first piece. Raises OSError.
+        """
+        pieces = list(islice(self._scan, pieces_max))
+        if not pieces and not self.exhausted:
+            self._scan = scan(self._disk.read(self.path, self.read_to, self.size), self._seed, self.read_to)
+            pieces = list(islice(self._scan, pieces_max))
+            if not pieces:  # the file has less than was written to it
                 self.read_to = self.size
-                return
-            start, self.read_to, record = piece
-            if record is not None:
-                self._handed.append(start)
-            yield piece
+        if pieces:
+            self.read_to = pieces[-1][1]
+            whole = sum(record is not None for _, _, record in pieces)
+            if whole:
+                self._unsettled[pieces[0][0]] = whole
+            else:
+                self._cursor_dirty = True
+        return pieces
 
-    def settle(self, start: int) -> None:
-        """The record at `start` is acknowledged, or lost for a reason that is counted."""
-        self._settled.add(start)
-        while self._handed and self._handed[0] in self._settled:
-            self._settled.remove(self._handed.popleft())
+    def settle(self, start: int, events: int) -> None:
+        """So many records of the stretch at `start` are acknowledged, or lost for a reason that is counted."""
+        self._unsettled[start] -= events
+        if not self._unsettled[start]:
+            del self._unsettled[start]
             self._cursor_dirty = True
 
     def save_cursor(self) -> None:
@@ -140,7 +143,7 @@ class Segment:
         if not self._cursor_dirty:
             return
         self._cursor_dirty = False
-        settled_to = self._handed[0] if self._handed else self.read_to
+        settled_to = next(iter(self._unsettled), self.read_to)
         descriptor = os.open(self._cursor_path(), os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.pwrite(descriptor, cursor(self._seed, settled_to), 0)
@@ -170,4 +173,4 @@ class Segment:
 
 
 Place = tuple[Segment, int]
-"""Where a record stands."""
+"""Where a record stands, or a stretch of them begins."""

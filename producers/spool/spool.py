@@ -9,13 +9,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from producers.parcel import Parcel
 from producers.spool.frames import BODY_BYTES_MAX
-from producers.spool.log import LogCounters, Lost, Spooled, SpoolFullError, SpoolLog
+from producers.spool.log import LogCounters, Lost, SpoolFullError, SpoolLog, Stretch
 from producers.spool.segments import Place
 
 logger = logging.getLogger(__name__)
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 BUFFER_EVENTS_MAX = 20_000
 WRITE_EVENTS_MAX = 1_000
-READ_AHEAD_EVENTS = 4_000
-READ_EVENTS = 1_000
-PROBE_EVENTS = 20
-"""Read ahead while hardly any can be sent: what is in memory for long may lose its file to a cap on size."""
+STRETCH_EVENTS, STRETCHES_AHEAD = 100, 40
+READ_STRETCHES = 10
+PROBES_AHEAD = 20
+"""Single records, read ahead while hardly any can be sent: a file of which something is in memory is not dropped for its size."""
 
 TICK_S = 0.02
 STALL_S = 2.0
@@ -95,14 +95,14 @@ class Spool:
         self._monotonic = monotonic
         self._inbox: deque[_Submitted] = deque()
         self._news: deque[News] = deque()
-        self._settled: deque[Place] = deque()
+        self._settled: deque[Mapping[Place, int]] = deque()
         self._foreign: deque[Place] = deque()
-        self._ready: deque[Spooled] = deque()
+        self._ready: deque[Stretch] = deque()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._busy_since: float | None = None
         self._stalled = self._news_for_disk = False
-        self._ahead = PROBE_EVENTS
+        self._ahead, self._stretch_events = PROBES_AHEAD, 1
         self._retry_at = 0.0
         self._backoff_s = BACKOFF_MIN_S
         self._thread = threading.Thread(target=self._run, name="tailrace-spool", daemon=True)
@@ -137,10 +137,11 @@ class Spool:
             recalled.append(submitted.parcel)
         return recalled
 
-    def settle(self, places: Sequence[Place]) -> None:
-        """What stands there is acknowledged, or lost and counted."""
-        self._settled.extend(places)
-        self._news_for_disk |= bool(places)
+    def settle(self, events: Mapping[Place, int]) -> None:
+        """So many of what stands there are acknowledged, or lost and counted."""
+        if events:
+            self._settled.append(events)
+            self._news_for_disk = True
 
     def leave(self, place: Place) -> None:
         """What stands at `place` is for a newer release."""
@@ -158,10 +159,10 @@ class Spool:
 
     def expect(self, *, many: bool) -> None:
         """How much is going to be taken."""
-        self._ahead = READ_AHEAD_EVENTS if many else PROBE_EVENTS
+        self._ahead, self._stretch_events = (STRETCHES_AHEAD, STRETCH_EVENTS) if many else (PROBES_AHEAD, 1)
 
-    def take(self) -> Spooled | None:
-        """The oldest record on disk that was not handed out. None where there is none, or it is still being read."""
+    def take(self) -> Stretch | None:
+        """The oldest records on disk that were not handed out. None where there are none, or they are still being read."""
         self._news_for_disk |= len(self._ready) < self._ahead // 2
         return _pop(self._ready)
 
@@ -245,11 +246,12 @@ class Spool:
     def _settle(self) -> None:
         while (foreign := _pop(self._foreign)) is not None:
             self.log.leave(foreign)
-        self.log.settle([self._settled.popleft() for _ in range(len(self._settled))])
+        while (settled := _pop(self._settled)) is not None:
+            self.log.settle(settled)
 
     def _read(self) -> None:
         if (room := self._ahead - len(self._ready)) > 0:
-            self._ready.extend(self.log.read(min(room, READ_EVENTS)))
+            self._ready.extend(self.log.read(min(room, READ_STRETCHES), self._stretch_events))
 
     def _more_to_read(self) -> bool:
         return len(self._ready) < self._ahead and self.log.unread

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,15 @@ def numbers(read: list[SpoolRecord]) -> list[int]:
     return [int(record.datum[:6]) for record in read]
 
 
+def read_some(log: SpoolLog, records_max: int) -> list[int]:
+    """One by one."""
+    return [number for stretch in log.read(records_max, 1) for number in numbers(stretch.records)]
+
+
 def read_all(log: SpoolLog) -> tuple[list[int], list[Place]]:
-    found = log.read(1_000_000)
-    return numbers([record for record, _ in found]), [place for _, place in found]
+    """One by one: each has a place of its own."""
+    found = log.read(1_000_000, 1)
+    return numbers([record for stretch in found for record in stretch.records]), [stretch.place for stretch in found]
 
 
 def adopt(log: SpoolLog, clock: Clock) -> None:
@@ -38,7 +45,7 @@ def adopt(log: SpoolLog, clock: Clock) -> None:
 def test_what_is_written_is_read_once_in_order(tmp_path: Path) -> None:
     log = open_log(tmp_path)
     log.append(records(0, 10), held=False)
-    assert numbers([record for record, _ in log.read(4)]) == [0, 1, 2, 3]
+    assert read_some(log, 4) == [0, 1, 2, 3]
     log.append(records(10, 20), held=False)
     assert read_all(log)[0] == list(range(4, 20))
     assert read_all(log)[0] == []
@@ -50,7 +57,7 @@ def test_held_records_are_not_read_back_by_their_own_emitter_but_by_the_next(tmp
     places = first.append(records(5, 10), held=True)
     first.append(records(10, 15), held=False)
     assert read_all(first)[0] == [*range(5), *range(10, 15)]
-    first.settle(places[:2])
+    first.settle(Counter(places[:2]))
     first.close()
     second = open_log(tmp_path, now_us=clock)
     adopt(second, clock)
@@ -61,13 +68,44 @@ def test_what_is_settled_is_gone_and_only_the_rest_is_adopted(tmp_path: Path) ->
     first, clock = open_log(tmp_path), Clock()
     first.append(records(0, 10), held=False)
     places = read_all(first)[1]
-    first.settle([places[1], places[0], places[4]])
+    first.settle(Counter([places[1], places[0], places[4]]))
     first.close()
     second = open_log(tmp_path, now_us=clock)
     adopt(second, clock)
     found, places = read_all(second)
     assert found == list(range(2, 10))  # 4 again: what is out of order counts once downstream
-    second.settle(places)
+    second.settle(Counter(places))
+    adopt(second, clock)
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+
+
+def test_a_stretch_is_settled_when_all_of_it_is(tmp_path: Path) -> None:
+    first, clock = open_log(tmp_path), Clock()
+    first.append(records(0, 10), held=False)
+    stretches = first.read(10, 4)
+    assert [numbers(stretch.records) for stretch in stretches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert first.read(10, 4) == []
+    first.settle({stretches[0].place: 4, stretches[1].place: 3})
+    first.close()
+    second = open_log(tmp_path, now_us=clock)
+    adopt(second, clock)
+    assert read_all(second)[0] == [4, 5, 6, 7, 8, 9]
+
+
+def test_damage_within_a_stretch_costs_what_it_has_hit(tmp_path: Path) -> None:
+    first, clock = open_log(tmp_path), Clock()
+    places = first.append(records(0, 10), held=False)
+    first.close()
+    [segment] = tmp_path.rglob("*.spool")
+    data = bytearray(segment.read_bytes())
+    for _, start in places[3:5]:
+        data[start + 30] ^= 1
+    segment.write_bytes(bytes(data))
+    second = open_log(tmp_path, now_us=clock)
+    adopt(second, clock)
+    [stretch] = second.read(10, 100)
+    assert (numbers(stretch.records), second.counters.corrupt) == ([0, 1, 2, 5, 6, 7, 8, 9], 1)
+    second.settle({stretch.place: 8})
     adopt(second, clock)
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
@@ -75,7 +113,7 @@ def test_what_is_settled_is_gone_and_only_the_rest_is_adopted(tmp_path: Path) ->
 def test_a_torn_cursor_means_the_start(tmp_path: Path) -> None:
     first, clock = open_log(tmp_path), Clock()
     first.append(records(0, 10), held=False)
-    first.settle(read_all(first)[1][:5])
+    first.settle(Counter(read_all(first)[1][:5]))
     first.close()
     [cursor] = tmp_path.rglob("*.cursor")
     cursor.write_bytes(cursor.read_bytes()[:-1])
@@ -94,7 +132,7 @@ def test_a_torn_tail_is_counted_and_what_is_before_it_is_read(tmp_path: Path) ->
     adopt(second, clock)
     found, places = read_all(second)
     assert (found, second.counters.torn, second.counters.corrupt) == (list(range(9)), 1, 0)
-    second.settle(places)
+    second.settle(Counter(places))
     adopt(second, clock)
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
@@ -111,7 +149,7 @@ def test_damage_to_what_an_emitter_has_written_itself_is_a_loss_that_is_told(tmp
     segment.write_bytes(bytes(data))
     found, places = read_all(log)
     assert len(found) == 9
-    log.settle(places)
+    log.settle(Counter(places))
     log.tend()
     assert (log.counters.corrupt, log.losses) == (1, [Lost("interactions", "spool_corrupt", 1)])
 
@@ -132,7 +170,7 @@ def test_what_is_in_hand_stays_on_disk_past_the_cap(tmp_path: Path) -> None:
     clock = Clock()
     log = open_log(tmp_path, SpoolLimits(bytes_max=1 << 20))
     log.append(records(0, 100, 500), held=False)
-    in_hand = log.read(30)
+    in_hand = read_some(log, 30)
     for first in range(100, 4_000, 10):
         log.append(records(first, first + 10, 500), held=False)
     assert log.losses
@@ -140,7 +178,7 @@ def test_what_is_in_hand_stays_on_disk_past_the_cap(tmp_path: Path) -> None:
     second = open_log(tmp_path, now_us=clock)
     adopt(second, clock)
     left = read_all(second)[0]
-    assert left[: len(in_hand)] == numbers([record for record, _ in in_hand])
+    assert left[: len(in_hand)] == in_hand
     assert sum(lost.events for lost in log.losses) + len(left) == 4_000
 
 
@@ -155,7 +193,7 @@ def test_the_cap_holds_for_all_producers_of_the_host(tmp_path: Path) -> None:
     with pytest.raises(SpoolFullError):
         fill_with_held(log)
     assert log.bytes_used < 200_000
-    assert numbers([record for record, _ in other.read(10_000)]) == list(range(1_900))
+    assert read_some(other, 10_000) == list(range(1_900))
 
 
 def test_what_is_older_than_it_may_be_is_dropped_and_told(tmp_path: Path) -> None:
@@ -229,7 +267,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     adopt(log, clock)
     found, places = read_all(log)
     assert (found, log.counters.adopted) == (list(range(10)), 10)
-    log.settle(places)
+    log.settle(Counter(places))
     log.close()
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 

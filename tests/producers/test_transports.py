@@ -1,7 +1,8 @@
 """One contract, kept by every transport."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
 
 import pytest
 
@@ -54,7 +55,8 @@ def settle(transport: Transport, timeout_s: float = 10.0) -> Outcomes:
     while transport.in_flight() and time.monotonic() < deadline:
         found.append(transport.poll(0.05))
     delivered = [record for outcomes in found for record in outcomes.delivered]
-    return Outcomes(delivered, [failure for outcomes in found for failure in outcomes.failed])
+    together = sum((Counter(outcomes.together) for outcomes in found), Counter[Hashable]())
+    return Outcomes(delivered, [failure for outcomes in found for failure in outcomes.failed], together)
 
 
 def test_every_record_taken_has_one_outcome(transport: Transport, topic: str) -> None:
@@ -62,6 +64,25 @@ def test_every_record_taken_has_one_outcome(transport: Transport, topic: str) ->
     assert all(transport.offer(record) for record in records)
     assert settle(transport) == Outcomes(records, [])
     assert transport.in_flight() == 0
+
+
+def test_what_is_offered_together_is_told_by_its_ticket(transport: Transport, topic: str) -> None:
+    headers = (("spooled", b"1"),)
+    for ticket, count in (("first", 5), ("second", 3)):
+        records = [OutboundRecord(topic, b"key", b"value %d" % number, headers, ticket) for number in range(count)]
+        assert transport.offer_together(records) == count
+    alone = OutboundRecord(topic, b"key", b"alone")
+    assert transport.offer(alone)
+    assert settle(transport) == Outcomes([alone], [], {"first": 5, "second": 3})
+    assert transport.in_flight() == 0
+
+
+def test_of_what_is_offered_together_the_first_that_can_never_go_stops_the_rest(transport: Transport, topic: str) -> None:
+    fits, large = OutboundRecord(topic, b"key", b"value"), OutboundRecord(topic, b"key", bytes(2_000_000))
+    assert transport.offer_together([fits, large, fits]) == 1
+    with pytest.raises(RecordRefused):
+        transport.offer_together([large, fits])
+    assert settle(transport) == Outcomes([], [], {None: 1})
 
 
 def test_a_record_that_is_too_large_is_refused_by_name(transport: Transport, topic: str) -> None:
@@ -83,6 +104,13 @@ def test_abandoned_records_fail_with_a_reason(cut_off: Transport) -> None:
     cut_off.offer(record)
     cut_off.abandon()
     assert settle(cut_off) == Outcomes([], [(record, "purge_queue")])
+
+
+def test_what_fails_of_what_was_offered_together_is_told_one_by_one(cut_off: Transport) -> None:
+    records = [OutboundRecord("alerts", b"key %d" % number, b"value %d" % number, (), "mine") for number in range(5)]
+    assert cut_off.offer_together(records) == 3
+    cut_off.abandon()
+    assert settle(cut_off) == Outcomes([], [(record, "purge_queue") for record in records[:3]])
 
 
 def test_kafka_fails_what_it_cannot_deliver_in_time() -> None:
