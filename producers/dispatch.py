@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from producers.accounts import Account
 from producers.config import Durability
 from producers.diversion import Diversion, Rate
-from producers.encoding import Encoder
+from producers.encoding import SPOOLED, Encoder
 from producers.errors import RecordRefused
 from producers.haul import Haul
 from producers.parcel import Parcel
@@ -344,11 +344,11 @@ class Dispatch:
 
     def _offer_some(self, haul: Haul, events_max: int) -> int:
         """How many of it are out of hand: taken by the transport, or the first refused for good."""
-        records = self._encoder.spooled(haul.rest(events_max), haul)
+        records = self._encoder.keyed(haul.rest(events_max))
         if not records:
             return 0
         try:
-            taken = self._transport.offer_together(records)
+            taken = self._transport.offer_together(records, SPOOLED, haul)
         except RecordRefused as error:
             self._lose(self._spooled_parcel(haul, haul.skip()), f"refused_{error.reason}", detail=str(error))
             return 1

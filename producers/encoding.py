@@ -1,13 +1,13 @@
 """Events to records: datums under the newest contracts, and the wire's frame around them once the registry's ids are known."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from producers.known_ids import KnownIds
 from producers.outbox import EVENT_TYPES, Numbered
 from producers.parcel import Parcel
 from producers.spool.frames import SpoolRecord
-from producers.transport import Headers, OutboundRecord
+from producers.transport import Headers, Keyed, OutboundRecord
 from schemas import wire
 from schemas.codec import Codec
 from schemas.contracts import contract
@@ -68,15 +68,15 @@ class Encoder:
         name, header = frame
         return OutboundRecord(name, key, header + datum, SPOOLED if parcel.drained else (), parcel)
 
-    def spooled(self, records: Sequence[SpoolRecord], ticket: Hashable) -> list[OutboundRecord]:
-        """As many of the first as the ids of their schemas are known of."""
-        found = []
+    def keyed(self, records: Sequence[SpoolRecord]) -> list[Keyed]:
+        """As many of the first as the ids of their schemas are known of. Tuples: one is made for every record of a spool."""
+        found: list[Keyed] = []
         for topic, version, key, datum in records:
             frame = self._frame(topic, version)
             if frame is None:
                 break
             name, header = frame
-            found.append(OutboundRecord(name, key, header + datum, SPOOLED, ticket))
+            found.append((name, key, header + datum))
         return found
 
     def _frame(self, topic: str, version: int) -> tuple[str, bytes] | None:

@@ -16,7 +16,7 @@ from weakref import WeakSet
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.errors import RecordRefused
-from producers.transport import OutboundRecord, Outcomes
+from producers.transport import Headers, Keyed, OutboundRecord, Outcomes
 from schemas.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -67,12 +67,13 @@ class KafkaTransport:
         self._in_flight += 1
         return True
 
-    def offer_together(self, records: Sequence[OutboundRecord]) -> int:
+    def offer_together(self, records: Sequence[Keyed], headers: Headers, ticket: Hashable) -> int:
         produce, taken = self._producer.produce, 0
-        deliver = partial(self._deliver_together, records[0].ticket)
+        deliver = partial(self._deliver_together, ticket)
+        listed: list[tuple[str, str | bytes | None]] = [*headers]
         try:
-            for topic, key, value, headers, _ in records:
-                produce(topic, value, key, on_delivery=deliver, headers=list(headers))
+            for topic, key, value in records:
+                produce(topic, value, key, on_delivery=deliver, headers=listed)
                 taken += 1
         except BufferError:
             pass

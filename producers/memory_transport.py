@@ -2,10 +2,10 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from producers.errors import RecordRefused
-from producers.transport import OutboundRecord, Outcomes
+from producers.transport import Headers, Keyed, OutboundRecord, Outcomes
 
 RECORD_BYTES_MAX = 1_000_000
 
@@ -27,10 +27,10 @@ class MemoryTransport:
     def offer(self, record: OutboundRecord) -> bool:
         return self._take(record, together=False)
 
-    def offer_together(self, records: Sequence[OutboundRecord]) -> int:
+    def offer_together(self, records: Sequence[Keyed], headers: Headers, ticket: Hashable) -> int:
         taken = 0
         try:
-            while taken < len(records) and self._take(records[taken], together=True):
+            while taken < len(records) and self._take(OutboundRecord(*records[taken], headers, ticket), together=True):
                 taken += 1
         except RecordRefused:
             if not taken:

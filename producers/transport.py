@@ -9,6 +9,9 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
+Keyed = tuple[str, bytes, bytes]
+"""A topic by its full name, a key, a framed value."""
+
 NOTHING: Mapping[Hashable, int] = MappingProxyType({})
 
 
@@ -50,8 +53,8 @@ class Transport(Protocol):
         """
         ...
 
-    def offer_together(self, records: Sequence[OutboundRecord]) -> int:
-        """Take as many of the first as there is room for now. All have one ticket.
+    def offer_together(self, records: Sequence[Keyed], headers: Headers, ticket: Hashable) -> int:
+        """Take as many of the first as there is room for now, all with these headers and one ticket.
 
         Raises RecordRefused where the first can never be sent.
         """

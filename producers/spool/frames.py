@@ -59,14 +59,23 @@ def frame(record: SpoolRecord, seed: int, start: int) -> bytes:
 
 def scan(data: bytes, seed: int, base: int = 0) -> Iterator[Piece]:
     """What stands in `data`, the bytes of a segment from `base` to its end. The pieces cover it without a gap."""
-    at, view = 0, memoryview(data)
-    while at < len(data):
-        piece = _whole(data, view, seed, base, at)
-        if piece is None:
-            end = _next_whole(data, view, seed, base, at + 1)
-            piece = (base + at, base + end, None)
-        yield piece
-        at = piece[1] - base
+    at, told, size, view = 0, 0, len(data), memoryview(data)
+    while at != -1 and size - at >= HEAD_BYTES:
+        marker, found, start, length, version, topic_bytes, key_bytes = _HEAD.unpack_from(data, at)
+        end = at + _BEFORE_BODY + length
+        key_at = at + HEAD_BYTES + topic_bytes
+        datum_at = key_at + key_bytes
+        stands_here = marker == MARKER and start == base + at and datum_at <= end <= size
+        if not stands_here or crc32(view[at + _BEFORE_CRC : end], seed) != found:
+            at = data.find(MARKER, at + 1)
+            continue
+        if told < at:
+            yield base + told, start, None
+        topic = _text(data[at + HEAD_BYTES : key_at])
+        yield start, base + end, SpoolRecord(topic, version, data[key_at:datum_at], data[datum_at:end])
+        at = told = end
+    if told < size:
+        yield base + told, base + size, None
 
 
 def cursor(seed: int, acknowledged: int) -> bytes:
@@ -84,31 +93,6 @@ def acknowledged_of(data: bytes, seed: int) -> int:
 
 def _sum(acknowledged: int, seed: int) -> int:
     return crc32(b"cursor%d" % acknowledged, seed)
-
-
-def _whole(data: bytes, view: memoryview, seed: int, base: int, at: int) -> Piece | None:
-    """The record at `at`, None where there is no whole one."""
-    if len(data) - at < HEAD_BYTES:
-        return None
-    marker, found, start, length, version, topic_bytes, key_bytes = _HEAD.unpack_from(data, at)
-    end = at + _BEFORE_BODY + length
-    key_at = at + HEAD_BYTES + topic_bytes
-    datum_at = key_at + key_bytes
-    if marker != MARKER or start != base + at or not datum_at <= end <= len(data):
-        return None
-    if crc32(view[at + _BEFORE_CRC : end], seed) != found:
-        return None
-    record = SpoolRecord(_text(data[at + HEAD_BYTES : key_at]), version, data[key_at:datum_at], data[datum_at:end])
-    return start, base + end, record
-
-
-def _next_whole(data: bytes, view: memoryview, seed: int, base: int, at: int) -> int:
-    """The first place from `at` on where a whole frame stands; the end of `data` where none does."""
-    while (at := data.find(MARKER, at)) != -1:
-        if _whole(data, view, seed, base, at) is not None:
-            return at
-        at += 1
-    return len(data)
 
 
 @lru_cache(maxsize=64)

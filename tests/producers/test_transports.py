@@ -69,8 +69,8 @@ def test_every_record_taken_has_one_outcome(transport: Transport, topic: str) ->
 def test_what_is_offered_together_is_told_by_its_ticket(transport: Transport, topic: str) -> None:
     headers = (("spooled", b"1"),)
     for ticket, count in (("first", 5), ("second", 3)):
-        records = [OutboundRecord(topic, b"key", b"value %d" % number, headers, ticket) for number in range(count)]
-        assert transport.offer_together(records) == count
+        records = [(topic, b"key", b"value %d" % number) for number in range(count)]
+        assert transport.offer_together(records, headers, ticket) == count
     alone = OutboundRecord(topic, b"key", b"alone")
     assert transport.offer(alone)
     assert settle(transport) == Outcomes([alone], [], {"first": 5, "second": 3})
@@ -78,11 +78,11 @@ def test_what_is_offered_together_is_told_by_its_ticket(transport: Transport, to
 
 
 def test_of_what_is_offered_together_the_first_that_can_never_go_stops_the_rest(transport: Transport, topic: str) -> None:
-    fits, large = OutboundRecord(topic, b"key", b"value"), OutboundRecord(topic, b"key", bytes(2_000_000))
-    assert transport.offer_together([fits, large, fits]) == 1
+    fits, large = (topic, b"key", b"value"), (topic, b"key", bytes(2_000_000))
+    assert transport.offer_together([fits, large, fits], (), "mine") == 1
     with pytest.raises(RecordRefused):
-        transport.offer_together([large, fits])
-    assert settle(transport) == Outcomes([], [], {None: 1})
+        transport.offer_together([large, fits], (), "mine")
+    assert settle(transport) == Outcomes([], [], {"mine": 1})
 
 
 def test_a_record_that_is_too_large_is_refused_by_name(transport: Transport, topic: str) -> None:
@@ -107,10 +107,10 @@ def test_abandoned_records_fail_with_a_reason(cut_off: Transport) -> None:
 
 
 def test_what_fails_of_what_was_offered_together_is_told_one_by_one(cut_off: Transport) -> None:
-    records = [OutboundRecord("alerts", b"key %d" % number, b"value %d" % number, (), "mine") for number in range(5)]
-    assert cut_off.offer_together(records) == 3
+    records = [("alerts", b"key %d" % number, b"value %d" % number) for number in range(5)]
+    assert cut_off.offer_together(records, (("spooled", b"1"),), "mine") == 3
     cut_off.abandon()
-    assert settle(cut_off) == Outcomes([], [(record, "purge_queue") for record in records[:3]])
+    assert settle(cut_off) == Outcomes([], [(OutboundRecord(*record, (), "mine"), "purge_queue") for record in records[:3]])
 
 
 def test_kafka_fails_what_it_cannot_deliver_in_time() -> None:
