@@ -361,7 +361,7 @@ class Dispatch:
         """The next that this release can send."""
         assert self._spool is not None, "there is something to drain only with a spool"
         while (stretch := self._spool.take()) is not None:
-            if all(map(self._encoder.knows, stretch.records)):
+            if self._encoder.knows(stretch.records):
                 return Haul(stretch)
             self._spool.leave(stretch.place)
         return None

@@ -1,6 +1,7 @@
 """Events to records: datums under the newest contracts, and the wire's frame around them once the registry's ids are known."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from producers.known_ids import KnownIds
@@ -44,9 +45,9 @@ class Encoder:
         """Whether it cannot be, and the registry has been asked in vain."""
         return self._ids.failures > 0 and not self.ready()
 
-    def knows(self, record: SpoolRecord) -> bool:
-        """Whether this release has the topic and its contract."""
-        return 1 <= record.version <= self._newest.get(record.topic, 0)
+    def knows(self, records: Sequence[SpoolRecord]) -> bool:
+        """Whether this release has their topics and contracts."""
+        return all(1 <= version <= self._newest.get(topic, 0) for topic, version in set(map(_kind, records)))
 
     def parcel(self, numbered: Numbered) -> Parcel:
         """Raises whatever an event that is not as it should be runs into."""
@@ -70,13 +71,13 @@ class Encoder:
 
     def keyed(self, records: Sequence[SpoolRecord]) -> list[Keyed]:
         """As many of the first as the ids of their schemas are known of. Tuples: one is made for every record of a spool."""
+        frames = {kind: self._frame(*kind) for kind in set(map(_kind, records))}
         found: list[Keyed] = []
         for topic, version, key, datum in records:
-            frame = self._frame(topic, version)
+            frame = frames[topic, version]
             if frame is None:
                 break
-            name, header = frame
-            found.append((name, key, header + datum))
+            found.append((frame[0], key, frame[1] + datum))
         return found
 
     def _frame(self, topic: str, version: int) -> tuple[str, bytes] | None:
@@ -85,6 +86,10 @@ class Encoder:
         if frame is None and (schema_id := self._ids.get(self._topics[topic], version)) is not None:
             frame = self._frames[topic, version] = self._names[topic], wire.header(schema_id)
         return frame
+
+
+_kind = itemgetter(0, 1)
+"""The topic of a spooled record, and its version."""
 
 
 def _newest(topic: Topic) -> int:

@@ -5,9 +5,12 @@ than sending it does.
 """
 
 from collections import Counter
+from operator import attrgetter
 
 from producers.spool.frames import SpoolRecord
 from producers.spool.log import Stretch
+
+_topic = attrgetter("topic")
 
 
 class Haul:
@@ -57,7 +60,7 @@ class Haul:
         """How many were delivered, by topic, and not told of before. Nothing while any of them has no answer."""
         if self._open:
             return Counter()
-        arrived = Counter(record.topic for record in self._records[self._booked : self._offered]) - self._elsewhere
+        arrived = Counter(map(_topic, self._records[self._booked : self._offered])) - self._elsewhere
         self._booked = self._offered
         self._elsewhere.clear()
         return arrived
