@@ -29,6 +29,9 @@ DEFAULT_OPTIONS = MappingProxyType(
         "enable.idempotence": "true",
         "compression.type": "lz4",
         "linger.ms": "50",
+        # With more, librdkafka's thread spins while a broker stalls under load, on up to half the core that requests run on:
+        # a batch whose linger is over but that may not be sent yet has it wake at once, again and again.
+        "max.in.flight.requests.per.connection": "2",
         "message.timeout.ms": "60000",
         "queue.buffering.max.messages": "100000",
         "queue.buffering.max.kbytes": "131072",

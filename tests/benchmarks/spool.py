@@ -35,7 +35,7 @@ EVENTS_S_MIN = 100_000
 LIMIT_S = 120.0
 WRITE_EVENTS = 1_000
 NAMES = ("flat", "nested")
-DRAIN, READ, WRITE, PRODUCE = "drained into Kafka", "written to disk", "read and checked", "the client alone, reports taken"
+DRAIN, READ, WRITE, PRODUCE = "drained into Kafka", "read and checked", "written to disk", "the client alone, reports taken"
 _HOW = """Events that another emitter has left on disk, adopted and sent by one with its defaults but for the rate, which is not
 capped; the clock runs from its start to the broker's last acknowledgement. What the benchmark itself holds, a copy of all events,
 is kept from the garbage collector, which would walk it on the emitter's time. Beside it what it is made of: writing them in
