@@ -69,10 +69,10 @@ def _measured(ground: Ground, place: Place, directory: Path, contender: Contende
     }
     served = ("tests.benchmarks.served", *contender.arguments)
     with on(cores[1:] or cores), worker(variables, directory / "served.log", cores[:1], *served) as found:
-        block(found.url, Load(CALM_REQUESTS_S, 1.0))
-        calm = block(found.url, Load(CALM_REQUESTS_S, seconds))
+        block(found, Load(CALM_REQUESTS_S, 1.0))
+        calm = block(found, Load(CALM_REQUESTS_S, seconds))
         before = sum(found.process.cpu_times()[:2])
-        busy = block(found.url, Load(BUSY_REQUESTS_S, seconds))
+        busy = block(found, Load(BUSY_REQUESTS_S, seconds))
         cpu_us = (sum(found.process.cpu_times()[:2]) - before) / len(busy.latencies_ms) * 1e6
     ground.say(f"serving, {contender.name}: {cpu_us:.0f} µs a request")
     return {"cpu_us": cpu_us, "calm": _figures(calm), "busy": _figures(busy)}

@@ -2,76 +2,86 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 
 import psutil
 
-from tests.blast_radius.ground import Ground
+from tests.blast_radius.ground import SINK, Ground
 
 STUTTER_ON_S, STUTTER_OFF_S = 0.05, 0.2
 """A slow part runs for the one and stands for the other, in turn."""
-STUTTER_END_LIMIT_S = 10
+METRICS_INTERVAL_S = 0.25
+STEP_LIMIT_S = 20
 FILE_BYTES_MAX = 0
+DISK_HANGING = "spool's disk hanging, kafka dead"
 
 
 def disturbances() -> Mapping[str, Callable[[Ground], AbstractContextManager[None]]]:
     """By name; each begins before its block of load and ends after it."""
-    parts = ("warehouse", "registry", "kafka")
+    parts = ("warehouse", "registry", "kafka", SINK)
     found: dict[str, Callable[[Ground], AbstractContextManager[None]]] = {}
     for part in parts:
         found[f"{part} dead"] = _dead(part)
         found[f"{part} hanging"] = _hanging(part)
         found[f"{part} slow"] = _slow(part)
-    found["sink hanging"] = _sink_hanging
     found["all of analysis dead"] = _analysis_dead
     found["spool's disk full, kafka dead"] = _disk_full
+    found[DISK_HANGING] = _disk_hanging
+    found["metrics read 4 times a second"] = _metrics_read
     return found
 
 
 def _dead(part: str) -> Callable[[Ground], AbstractContextManager[None]]:
-    return lambda ground: ground.stack.stopped(part)
+    return lambda ground: ground.stopped(part)
 
 
 def _hanging(part: str) -> Callable[[Ground], AbstractContextManager[None]]:
-    return lambda ground: ground.stack.hanging(part)
+    return lambda ground: ground.hanging(part)
 
 
 def _slow(part: str) -> Callable[[Ground], AbstractContextManager[None]]:
+    def stutter(ground: Ground, ending: threading.Event) -> None:
+        with ground.hanging(part):
+            ending.wait(STUTTER_OFF_S)
+        ending.wait(STUTTER_ON_S)
+
+    return _repeated(stutter)
+
+
+def _metrics_read(ground: Ground) -> AbstractContextManager[None]:
+    def read(ground: Ground, ending: threading.Event) -> None:
+        ground.read_metrics(ground.emitting)
+        ending.wait(METRICS_INTERVAL_S)
+
+    return _repeated(read)(ground)
+
+
+def _repeated(step: Callable[[Ground, threading.Event], None]) -> Callable[[Ground], AbstractContextManager[None]]:
+    """`step` again and again, on a thread of its own, for as long as the block lasts."""
+
     @contextmanager
-    def slow(ground: Ground) -> Iterator[None]:
+    def repeated(ground: Ground) -> Iterator[None]:
         ending = threading.Event()
 
-        def stutter() -> None:
+        def repeat() -> None:
             while not ending.is_set():
-                with ground.stack.hanging(part):
-                    ending.wait(STUTTER_OFF_S)
-                ending.wait(STUTTER_ON_S)
+                step(ground, ending)
 
-        thread = threading.Thread(target=stutter)
-        thread.start()
-        try:
-            yield
-        finally:
-            ending.set()
-            thread.join(STUTTER_END_LIMIT_S)
+        with ThreadPoolExecutor(1) as thread:
+            repeating = thread.submit(repeat)
+            try:
+                yield
+            finally:
+                ending.set()
+                repeating.result(STEP_LIMIT_S)
 
-    return slow
-
-
-@contextmanager
-def _sink_hanging(ground: Ground) -> Iterator[None]:
-    ground.sink.suspend()
-    try:
-        yield
-    finally:
-        ground.sink.resume()
+    return repeated
 
 
 @contextmanager
 def _analysis_dead(ground: Ground) -> Iterator[None]:
-    with ExitStack() as dead:
-        dead.enter_context(_sink_hanging(ground))
-        dead.enter_context(ground.stack.stopped("warehouse"))
+    with ground.stopped(SINK), ground.stopped("warehouse"):
         yield
 
 
@@ -92,10 +102,17 @@ def misbehaving(act: str) -> Callable[[Ground], AbstractContextManager[None]]:
 @contextmanager
 def _disk_full(ground: Ground) -> Iterator[None]:
     """No file of the worker's may grow, so everything that it would spool fails, as on a disk without room."""
-    with ground.stack.stopped("kafka"):
+    with ground.stopped("kafka"):
         before = ground.emitting.process.rlimit(psutil.RLIMIT_FSIZE)
         ground.emitting.process.rlimit(psutil.RLIMIT_FSIZE, (FILE_BYTES_MAX, before[1]))
         try:
             yield
         finally:
             ground.emitting.process.rlimit(psutil.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def _disk_hanging(ground: Ground) -> Iterator[None]:
+    assert ground.disk is not None, "asked for only where there is one"
+    with ground.stopped("kafka"), ground.disk.hanging():
+        yield

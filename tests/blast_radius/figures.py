@@ -1,9 +1,9 @@
 """From blocks of load to what a disturbance costs. Pure.
 
-Every round has one block of each condition in a drawn order, and two blocks that nobody disturbs. A condition's ratio in a round
-is its figure over that of the round's first undisturbed block; the second undisturbed block over the first says what chance alone
-does (A/A). Shown is the median over the rounds with its one-sided 95 % bound by bootstrap. The excess is the bound over the bound
-of A/A: what the disturbance costs beyond what two undisturbed blocks differ by.
+Every round has one block of each condition in a drawn order, and two blocks that nobody disturbs, of each worker. A condition's
+ratio in a round is its figure over that of its worker's first undisturbed block; the second undisturbed block over the first says
+what chance alone does (A/A). Shown is the median over the rounds with its one-sided 95 % bound by bootstrap. The excess is the
+bound over the bound of A/A: what the disturbance costs beyond what two undisturbed blocks differ by.
 """
 
 import random
@@ -17,7 +17,9 @@ PERCENTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 RESAMPLES = 2_000
 BOUND = 0.95
 UNTOUCHED, AGAIN = "untouched", "untouched again"
-"""The undisturbed blocks of the same worker."""
+BEHAVED, BEHAVED_AGAIN = "all policies behave", "all policies behave again"
+TWICE = {UNTOUCHED: AGAIN, BEHAVED: BEHAVED_AGAIN}
+"""The undisturbed blocks, and which is the other of the same worker and the same requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ def effects(rounds: Sequence[Round], condition: str, base: str = UNTOUCHED) -> d
 
 def _effect(rounds: Sequence[Round], condition: str, base: str, share: float) -> Effect:
     ratios = _ratios(rounds, condition, base, share)
-    bound, chance = upper_bound(ratios), upper_bound(_ratios(rounds, AGAIN, UNTOUCHED, share))
+    first = base if base in TWICE else UNTOUCHED
+    bound, chance = upper_bound(ratios), upper_bound(_ratios(rounds, TWICE[first], first, share))
     return Effect(
         statistics.median(latency_ms(blocks[base], share) for blocks in rounds),
         statistics.median(latency_ms(blocks[condition], share) for blocks in rounds),

@@ -5,30 +5,33 @@ The workers have one core, all the rest another, where there are two; the load s
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import urllib3
 
 from tests.blast_radius.arms import POLICY, write_experiment
+from tests.blast_radius.freezable_disk import FreezableDisk, freezable_disk
 from tests.blast_radius.load import Block
-from tests.blast_radius.workers import Load, Worker, block, on, running, worker, write_catalogue
+from tests.blast_radius.workers import Load, Restartable, Worker, block, on, worker, write_catalogue
 from tests.faults.stack import LocalStack, local_stack
 from tests.serving_worker.hostile_rankers import HOSTILE
 from tests.waiting import eventually
 
 RELOAD_LIMIT_S = 10
 RELOADS = "tailrace_serving_worker_experiments_reloads_total"
+EMITTED = 'tailrace_producers_emitted_events_total{topic="recommendations"'
 SERVE = ("deploy.cli", "serve", "--port", "0")
 SILENT_WORKER = "tests.blast_radius.silent_worker"
+SINK = "sink"
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
     """`emitting` and `silent` are workers that differ in their emitter only: the silent one's takes everything, sends nothing.
-    `arms` is one with the experiment in the file `experiments`.
+    `arms` is one with the experiment in the file `experiments`. `disk` is where the spool of `emitting` is, None where this
+    machine gives none that can be made to hang.
     """
 
     stack: LocalStack
@@ -36,7 +39,22 @@ class Ground:
     silent: Worker
     arms: Worker
     experiments: Path
-    sink: psutil.Process
+    sink: Restartable
+    disk: FreezableDisk | None
+
+    def stopped(self, part: str) -> AbstractContextManager[None]:
+        """kill -9: a part of the stack, or the sink, is not there until the block ends."""
+        return self.sink.stopped() if part == SINK else self.stack.stopped(part)
+
+    def hanging(self, part: str) -> AbstractContextManager[None]:
+        return self.sink.hanging() if part == SINK else self.stack.hanging(part)
+
+    def read_metrics(self, worker: Worker) -> str:
+        return urllib3.request("GET", f"{worker.url}/metrics", timeout=RELOAD_LIMIT_S).data.decode()
+
+    def emitted_by(self, worker: Worker) -> float:
+        """How many recommendations it has emitted."""
+        return self._total(worker, EMITTED)
 
     def change_arms(self, act: str) -> None:
         """Return when the worker has taken it."""
@@ -45,12 +63,15 @@ class Ground:
         assert eventually(lambda: self._reloads() > before, RELOAD_LIMIT_S), "the worker has looked at its experiments"
 
     def _reloads(self) -> float:
-        text = urllib3.request("GET", f"{self.arms.url}/metrics", timeout=RELOAD_LIMIT_S).data.decode()
-        found = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"{RELOADS}{{")]
-        return sum(map(float, found))
+        return self._total(self.arms, f"{RELOADS}{{")
+
+    def _total(self, worker: Worker, start: str) -> float:
+        """Of all its series of which the name and labels begin so."""
+        lines = self.read_metrics(worker).splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
 
     def block(self, worker: Worker, load: Load) -> Block:
-        return block(worker.url, load)
+        return block(worker, load)
 
 
 @contextmanager
@@ -66,8 +87,10 @@ def ground(directory: Path) -> Iterator[Ground]:
             "TAILRACE_SERVING_SEED": "2026",
             "TAILRACE_SPOOL_DIR": str(directory / "spool"),
         }
-        sink = standing.enter_context(running(variables, directory / "sink.log", others, "deploy.cli", "sink"))
-        emitting = standing.enter_context(worker(variables, directory / "emitting.log", cores[:1], *SERVE))
+        sink = standing.enter_context(Restartable(variables, directory / "sink.log", others, "deploy.cli", SINK))
+        disk = standing.enter_context(freezable_disk(directory))
+        spool = variables | ({} if disk is None else {"TAILRACE_SPOOL_DIR": str(disk.path)})
+        emitting = standing.enter_context(worker(spool, directory / "emitting.log", cores[:1], *SERVE))
         silent = standing.enter_context(worker(variables, directory / "silent.log", cores[:1], SILENT_WORKER))
         experiments = directory / "experiments.json"
         write_experiment(experiments, "")
@@ -78,4 +101,4 @@ def ground(directory: Path) -> Iterator[Ground]:
             "TAILRACE_POLICY_CPUS": ",".join(map(str, cores[1:])),
         }
         arms = standing.enter_context(worker(variables, directory / "arms.log", cores[:1], *SERVE))
-        yield Ground(stack, emitting, silent, arms, experiments, psutil.Process(sink.pid))
+        yield Ground(stack, emitting, silent, arms, experiments, sink, disk)

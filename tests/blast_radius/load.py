@@ -38,6 +38,8 @@ class Block:
     digests: Sequence[str]
     late_ms_max: float
     """By how much this process sent a request too late: with more than a few ms, its figures are its own."""
+    stolen_share: float = 0.0
+    """Of the worker's core, what the machine's host gave to others: with more than a little, the figures are the host's."""
 
     @property
     def failed(self) -> int:
@@ -51,6 +53,7 @@ class Block:
             [self.statuses[place] for place in kept],
             [self.digests[place] for place in kept],
             self.late_ms_max,
+            self.stolen_share,
         )
 
 

@@ -6,14 +6,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from tests.blast_radius.arms import DEEDS, control_places
-from tests.blast_radius.disturbances import disturbances, misbehaving
-from tests.blast_radius.figures import AGAIN, UNTOUCHED
+from tests.blast_radius.disturbances import DISK_HANGING, disturbances, misbehaving
+from tests.blast_radius.figures import AGAIN, BEHAVED, BEHAVED_AGAIN, UNTOUCHED
 from tests.blast_radius.ground import Ground
 from tests.blast_radius.load import Block
 from tests.blast_radius.workers import Load, Worker
 
-SILENT, BEHAVED = "no emission", "all policies behave"
+SILENT = "no emission"
 WARM_UP = Load(200.0, 3.0)
+STOLEN_SHARE_MAX = 0.01
+TRIES = 3
+"""A block of whose core the machine's host took more is made again, so often at most; the one with the least counts. Of what is
+measured nothing has a say in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ def conditions(only: Sequence[str] = ()) -> dict[str, Condition]:
         AGAIN: Condition(_emitting, _nothing),
         SILENT: Condition(lambda ground: ground.silent, _nothing),
         BEHAVED: Condition(_arms, _nothing, BEHAVED, other_arm_only=True),
+        BEHAVED_AGAIN: Condition(_arms, _nothing, BEHAVED, other_arm_only=True),
     }
     return undisturbed | {name: known[name] for name in only or known}
 
@@ -46,9 +51,9 @@ def rounds(ground: Ground, load: Load, wanted: Mapping[str, Condition], count: i
     for worker in (ground.emitting, ground.silent, ground.arms):
         ground.block(worker, WARM_UP)
     for _ in range(count):
-        order = draw.sample(list(wanted), len(wanted))
-        found = {name: _block(ground, load, wanted[name]) for name in order}
-        yield {name: found[name] for name in wanted}
+        possible = [name for name in wanted if ground.disk is not None or name != DISK_HANGING]
+        found = {name: _calm_block(ground, load, wanted[name]) for name in draw.sample(possible, len(possible))}
+        yield {name: found[name] for name in possible}
 
 
 def compared(ground: Ground, rounds: Sequence[Mapping[str, Block]], wanted: Mapping[str, Condition]) -> list[dict[str, Block]]:
@@ -57,6 +62,13 @@ def compared(ground: Ground, rounds: Sequence[Mapping[str, Block]], wanted: Mapp
     return [
         {name: block.only(places) if wanted[name].other_arm_only else block for name, block in found.items()} for found in rounds
     ]
+
+
+def _calm_block(ground: Ground, load: Load, condition: Condition) -> Block:
+    blocks: list[Block] = []
+    while len(blocks) < TRIES and all(block.stolen_share > STOLEN_SHARE_MAX for block in blocks):
+        blocks.append(_block(ground, load, condition))
+    return min(blocks, key=lambda block: block.stolen_share)
 
 
 def _block(ground: Ground, load: Load, condition: Condition) -> Block:

@@ -3,12 +3,15 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -87,7 +90,50 @@ def on(cores: list[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def block(url: str, load: Load) -> Block:
+class Restartable:
+    """`python -m module …` that can be killed and is started again. Use it as a context."""
+
+    def __init__(self, variables: Mapping[str, str], log: Path, cores: list[int], *module: str) -> None:
+        self._start = partial(running, variables, log, cores, *module)
+        self._standing = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._process = self._standing.enter_context(self._start())
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._standing.close()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """kill -9, and it is not there until the block ends."""
+        self._process.kill()
+        self._standing.close()
+        try:
+            yield
+        finally:
+            self._process = self._standing.enter_context(self._start())
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """SIGSTOP until the block ends."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+
+def block(worker: Worker, load: Load) -> Block:
+    """With what the machine's host took of the worker's first core meanwhile."""
+    core = worker.process.cpu_affinity()[0]
+    before = psutil.cpu_times(percpu=True)[core]
+    found = block_of(worker.url, load)
+    after = psutil.cpu_times(percpu=True)[core]
+    return replace(found, stolen_share=(after.steal - before.steal) / max(sum(after) - sum(before), 1e-9))
+
+
+def block_of(url: str, load: Load) -> Block:
     """From a process on the caller's cores, before the rest there."""
     command = [sys.executable, "-m", "tests.blast_radius.load", url, str(load.requests_per_s), str(load.seconds), "0"]
     done = subprocess.run(
