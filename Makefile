@@ -7,7 +7,7 @@ TESTS_AT_ONCE ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
 
-.PHONY: demo test check lint format bench bench-long faults faults-long blast-radius lock lock-artifacts clean
+.PHONY: demo test check lint format bench bench-long faults faults-long blast-radius outage-long lock lock-artifacts clean
 
 demo: $(VENV)/deploy.stamp  ## set up, and show the whole way of an event on real parts
 	$(BIN)/tailrace demo
@@ -42,6 +42,9 @@ faults-long: $(VENV)/dev.stamp  ## the same, round after round of fresh seeds, t
 
 blast-radius: $(VENV)/dev.stamp  ## what users feel while each part behind a worker is dead, hangs or is slow; writes docs/blast-radius.md
 	$(BIN)/python -m tests.blast_radius --into docs
+
+outage-long: $(VENV)/dev.stamp  ## a broker that is away for ten minutes, under requests and under emission
+	TAILRACE_TEST_OUTAGE_S=600 $(BIN)/python -m pytest tests/blast_radius/test_outage.py tests/producers/test_outages.py
 
 lock:  ## resolve the dependencies anew; needs uv
 	$(LOCK) --extra dev --output-file requirements/dev.lock

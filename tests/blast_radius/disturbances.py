@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import psutil
 
+from tests.blast_radius import serving_metrics
 from tests.blast_radius.ground import SINK, Ground
 
 STUTTER_ON_S, STUTTER_OFF_S = 0.05, 0.2
@@ -51,7 +52,7 @@ def _slow(part: str) -> Callable[[Ground], AbstractContextManager[None]]:
 
 def _metrics_read(ground: Ground) -> AbstractContextManager[None]:
     def read(ground: Ground, ending: threading.Event) -> None:
-        ground.read_metrics(ground.emitting)
+        serving_metrics.read(ground.emitting)
         ending.wait(METRICS_INTERVAL_S)
 
     return _repeated(read)(ground)

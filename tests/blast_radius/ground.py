@@ -9,19 +9,17 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import urllib3
-
 from tests.blast_radius.arms import POLICY, write_experiment
 from tests.blast_radius.freezable_disk import FreezableDisk, freezable_disk
 from tests.blast_radius.load import Block
+from tests.blast_radius.serving_metrics import total
 from tests.blast_radius.workers import Load, Restartable, Worker, block, on, worker, write_catalogue
 from tests.faults.stack import LocalStack, local_stack
 from tests.serving_worker.hostile_rankers import HOSTILE
 from tests.waiting import eventually
 
 RELOAD_LIMIT_S = 10
-RELOADS = "tailrace_serving_worker_experiments_reloads_total"
-EMITTED = 'tailrace_producers_emitted_events_total{topic="recommendations"'
+RELOADS = "tailrace_serving_worker_experiments_reloads_total{"
 SERVE = ("deploy.cli", "serve", "--port", "0")
 SILENT_WORKER = "tests.blast_radius.silent_worker"
 SINK = "sink"
@@ -49,13 +47,6 @@ class Ground:
     def hanging(self, part: str) -> AbstractContextManager[None]:
         return self.sink.hanging() if part == SINK else self.stack.hanging(part)
 
-    def read_metrics(self, worker: Worker) -> str:
-        return urllib3.request("GET", f"{worker.url}/metrics", timeout=RELOAD_LIMIT_S).data.decode()
-
-    def emitted_by(self, worker: Worker) -> float:
-        """How many recommendations it has emitted."""
-        return self._total(worker, EMITTED)
-
     def change_arms(self, act: str) -> None:
         """Return when the worker has taken it."""
         before = self._reloads()
@@ -63,12 +54,7 @@ class Ground:
         assert eventually(lambda: self._reloads() > before, RELOAD_LIMIT_S), "the worker has looked at its experiments"
 
     def _reloads(self) -> float:
-        return self._total(self.arms, f"{RELOADS}{{")
-
-    def _total(self, worker: Worker, start: str) -> float:
-        """Of all its series of which the name and labels begin so."""
-        lines = self.read_metrics(worker).splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
+        return total(self.arms, RELOADS)
 
     def block(self, worker: Worker, load: Load) -> Block:
         return block(worker, load)

@@ -29,6 +29,7 @@ from tests.blast_radius.ground import Ground, ground
 from tests.blast_radius.load import NONE, Block
 from tests.blast_radius.report import met, rows, write
 from tests.blast_radius.running import SILENT, compared, conditions, rounds
+from tests.blast_radius.serving_metrics import EMITTED, total
 from tests.blast_radius.workers import Load
 from tests.producers.kafka_log import Log
 from tests.waiting import eventually
@@ -68,7 +69,7 @@ def test_whatever_is_gone_behind_it_a_worker_answers_all_and_the_same_at_once_an
 
 def arm_events(ground: Ground) -> list[RecommendationServed]:
     """What the worker with arms has said of its answers, once all of it is in Kafka."""
-    log, asked = Log(ground.stack.variables), ground.emitted_by(ground.arms)
+    log, asked = Log(ground.stack.variables), total(ground.arms, EMITTED)
     found: list[RecommendationServed] = []
 
     def arrived() -> bool:
