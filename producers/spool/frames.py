@@ -11,7 +11,6 @@ are looked up when a record is sent, so that it can be written while the registr
 
 import struct
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -58,10 +57,15 @@ def frame(record: SpoolRecord, seed: int, start: int) -> bytes:
 
 
 def scan(data: bytes, seed: int, base: int = 0) -> Iterator[Piece]:
-    """What stands in `data`, the bytes of a segment from `base` to its end. The pieces cover it without a gap."""
+    """What stands in `data`, the bytes of a segment from `base` to its end. The pieces cover it without a gap.
+
+    A spool is emptied no faster than this goes, on the interpreter that answers requests: what a record does not need a call for,
+    it gets without one.
+    """
     at, told, size, view = 0, 0, len(data), memoryview(data)
+    unpack, topics, record_of = _HEAD.unpack_from, _Topics(), tuple.__new__
     while at != -1 and size - at >= HEAD_BYTES:
-        marker, found, start, length, version, topic_bytes, key_bytes = _HEAD.unpack_from(data, at)
+        marker, found, start, length, version, topic_bytes, key_bytes = unpack(data, at)
         end = at + _BEFORE_BODY + length
         key_at = at + HEAD_BYTES + topic_bytes
         datum_at = key_at + key_bytes
@@ -71,11 +75,18 @@ def scan(data: bytes, seed: int, base: int = 0) -> Iterator[Piece]:
             continue
         if told < at:
             yield base + told, start, None
-        topic = _text(data[at + HEAD_BYTES : key_at])
-        yield start, base + end, SpoolRecord(topic, version, data[key_at:datum_at], data[datum_at:end])
+        topic = topics[data[at + HEAD_BYTES : key_at]]
+        yield start, base + end, record_of(SpoolRecord, (topic, version, data[key_at:datum_at], data[datum_at:end]))
         at = told = end
     if told < size:
         yield base + told, base + size, None
+
+
+class _Topics(dict[bytes, str]):
+    """There are few topics, and many records."""
+
+    def __missing__(self, topic: bytes) -> str:
+        return self.setdefault(topic, topic.decode(errors="replace"))
 
 
 def cursor(seed: int, acknowledged: int) -> bytes:
@@ -93,9 +104,3 @@ def acknowledged_of(data: bytes, seed: int) -> int:
 
 def _sum(acknowledged: int, seed: int) -> int:
     return crc32(b"cursor%d" % acknowledged, seed)
-
-
-@lru_cache(maxsize=64)
-def _text(topic: bytes) -> str:
-    """There are few topics, and many records."""
-    return topic.decode(errors="replace")
