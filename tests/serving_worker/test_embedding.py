@@ -18,6 +18,7 @@ from schemas.events import Interaction, ItemId, RecommendationServed, Slot, Traf
 from serving_worker.config import ExperimentSettings
 from serving_worker.embedding import Served, Tailrace
 from serving_worker.experiments.feed import experiments_of
+from serving_worker.watch import Watch
 from tests.producers.event_samples import KnownSchemaIds
 from tests.schemas.experiment_samples import DOCUMENT
 from tests.waiting import eventually
@@ -30,8 +31,8 @@ class Embedded:
     def __init__(self, file: Path) -> None:
         self.transport = MemoryTransport()
         self.emitter = Emitter(self.transport, KnownSchemaIds(), now_us=now_us, new_id=new_id)
-        experiments = experiments_of(ExperimentSettings(file))
-        self.tailrace = Tailrace(self.emitter, experiments, default_policy="popularity", reload_s=0.01)
+        self.watch = Watch(experiments_of(ExperimentSettings(file)), 0.01)
+        self.tailrace = Tailrace(self.emitter, self.watch, default_policy="popularity")
 
     def served(self) -> list[RecommendationServed]:
         self.tailrace.close()
