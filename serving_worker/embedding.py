@@ -65,6 +65,24 @@ class Served:
 _PLAIN = Served()
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddingSettings:
+    """`default_policy` answers where no arm names another."""
+
+    experiments: ExperimentSettings
+    producer: ProducerSettings
+    default_policy: str
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> "EmbeddingSettings":
+        """Raises ConfigurationError that names every wrong variable."""
+        read = Environment(variables)
+        experiments = ExperimentSettings.read(read)
+        default_policy = read.text("TAILRACE_DEFAULT_POLICY", "popularity")
+        read.refuse_problems()
+        return cls(experiments, ProducerSettings.from_environment(variables), default_policy)
+
+
 class Tailrace:
     """Owns `emitter` and `experiments`, and closes them. `default_policy` answers where no arm names another."""
 
@@ -75,15 +93,14 @@ class Tailrace:
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> "Tailrace":
         """For the installation that TAILRACE_* variables name. Raises ConfigurationError; needs no part to be up."""
-        read = Environment(variables)
-        settings = ExperimentSettings.read(read)
-        default_policy = read.text("TAILRACE_DEFAULT_POLICY", "popularity")
-        read.refuse_problems()
-        producer = ProducerSettings.from_environment(variables)
-        snapshot, open_log = settings.snapshot, partial(experiment_log_for, producer)
-        feed = None if snapshot is None else Feed(snapshot, open_log, now_us)
-        emitter = emitter_for(producer)
-        return cls(emitter, Watch(experiments_of(settings), settings.reload_s, feed), default_policy=default_policy)
+        return cls.of(EmbeddingSettings.from_environment(variables))
+
+    @classmethod
+    def of(cls, settings: EmbeddingSettings) -> "Tailrace":
+        found, open_log = settings.experiments, partial(experiment_log_for, settings.producer)
+        feed = None if found.snapshot is None else Feed(found.snapshot, open_log, now_us)
+        emitter = emitter_for(settings.producer)
+        return cls(emitter, Watch(experiments_of(found), found.reload_s, feed), default_policy=settings.default_policy)
 
     def turn(
         self,

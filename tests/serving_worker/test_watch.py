@@ -123,8 +123,8 @@ def test_a_fault_that_nobody_foresaw_is_counted_and_said_and_does_not_end_the_wa
     watch = Watch(ExperimentFile(experiments, None, read), 0.01)
     try:
         experiments.write_bytes(b"\xff")
-        assert eventually(lambda: watch.faults > 0, 30)
-        assert "UnicodeDecodeError" in caplog.text
+        assert eventually(lambda: "UnicodeDecodeError" in caplog.text, 30)
+        assert watch.faults > 0
         snapshot = watch.snapshot()
         assert snapshot is not None
         assert snapshot.layers[0].experiments == ((DEFINITION,),)
