@@ -21,11 +21,11 @@ from producers.main import emitter_for, experiment_log_for, new_id, now_us
 from schemas.environment import Environment
 from schemas.events import ExperimentId, Interaction, ItemId, Micros, RecommendationServed, RequestId, Slot, Traffic, UnitId
 from serving_worker.config import ExperimentSettings
+from serving_worker.embedded_watch import EmbeddedWatch, Feed
 from serving_worker.experiments.assignment import Asker
 from serving_worker.experiments.decision import Decision, decide
 from serving_worker.experiments.definitions import Snapshot
 from serving_worker.experiments.feed import experiments_of
-from serving_worker.watch import Feed, Watch
 
 CLOSE_S = 10.0
 
@@ -86,7 +86,7 @@ class EmbeddingSettings:
 class Tailrace:
     """Owns `emitter` and `experiments`, and closes them. `default_policy` answers where no arm names another."""
 
-    def __init__(self, emitter: Emitter, experiments: Watch, *, default_policy: str) -> None:
+    def __init__(self, emitter: Emitter, experiments: EmbeddedWatch, *, default_policy: str) -> None:
         self.emitter, self.experiments = emitter, experiments
         self._default_policy = default_policy
 
@@ -100,7 +100,7 @@ class Tailrace:
         found, open_log = settings.experiments, partial(experiment_log_for, settings.producer)
         feed = None if found.snapshot is None else Feed(found.snapshot, open_log, now_us)
         emitter = emitter_for(settings.producer)
-        return cls(emitter, Watch(experiments_of(found), found.reload_s, feed), default_policy=settings.default_policy)
+        return cls(emitter, EmbeddedWatch(experiments_of(found), found.reload_s, feed), default_policy=settings.default_policy)
 
     def turn(
         self,

@@ -17,9 +17,9 @@ from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract
 from schemas.events import Interaction, ItemId, RecommendationServed, Slot, Traffic, UnitId
 from serving_worker.config import ExperimentSettings
+from serving_worker.embedded_watch import EmbeddedWatch
 from serving_worker.embedding import EmbeddingSettings, Served, Tailrace
 from serving_worker.experiments.feed import experiments_of
-from serving_worker.watch import Watch
 from tests.producers.event_samples import KnownSchemaIds
 from tests.schemas.experiment_samples import DOCUMENT
 from tests.waiting import eventually
@@ -33,7 +33,7 @@ class Embedded:
     def __init__(self, file: Path) -> None:
         self.transport = MemoryTransport()
         self.emitter = Emitter(self.transport, KnownSchemaIds(), now_us=now_us, new_id=new_id)
-        self.watch = Watch(experiments_of(ExperimentSettings(file)), 0.01)
+        self.watch = EmbeddedWatch(experiments_of(ExperimentSettings(file)), 0.01)
         self.tailrace = Tailrace(self.emitter, self.watch, default_policy="popularity")
 
     def served(self) -> list[RecommendationServed]:

@@ -34,6 +34,7 @@ from schemas.events import (
 )
 from serving_worker import openfeature_provider
 from serving_worker.config import ExperimentSettings
+from serving_worker.embedded_watch import EmbeddedWatch
 from serving_worker.embedding import Tailrace
 from serving_worker.experiments.assignment import Asker
 from serving_worker.experiments.decision import Decision, decide
@@ -42,7 +43,6 @@ from serving_worker.experiments.feed import experiments_of
 from serving_worker.experiments.kill_file import kill
 from serving_worker.experiments.snapshot_file import Contents, encode_body, write
 from serving_worker.openfeature_provider import TailraceProvider
-from serving_worker.watch import Watch
 from tests.schemas.experiment_samples import DEFINITION, NOW
 from tests.waiting import eventually
 
@@ -70,7 +70,7 @@ class Service:
 
     def __init__(self, file: Path, settings: ExperimentSettings | None = None) -> None:
         self.file, self.emitter = file, StubEmitter()
-        watch = Watch(experiments_of(settings or ExperimentSettings(file)), 0.01)
+        watch = EmbeddedWatch(experiments_of(settings or ExperimentSettings(file)), 0.01)
         self.tailrace = Tailrace(self.emitter, watch, default_policy="popularity")
         self.client: OpenFeatureClient = api.get_client()
 

@@ -40,7 +40,7 @@ class Feed:
     now_us: Callable[[], Micros]
 
 
-class Watch:
+class EmbeddedWatch:
     """Looks at `experiments` at once, and every `reload_s` until it is closed. `feed` None stands for files that others write."""
 
     def __init__(self, experiments: ExperimentFile, reload_s: float, feed: Feed | None = None) -> None:
@@ -112,7 +112,7 @@ class Watch:
             self._fault = None
 
 
-_WATCHES: WeakSet[Watch] = WeakSet()
+_WATCHES: WeakSet[EmbeddedWatch] = WeakSet()
 _LEFT: list[ExitStack] = []
 """What forked processes have of their parents' followers. Ending them would wait for locks that nobody will release."""
 
