@@ -40,7 +40,7 @@ class Source(StrEnum):
 
     INTERACTIONS = "interactions"
     REQUESTS = "requests"
-    """Answered requests, degraded ones included."""
+    """Answered requests, degraded ones included; a flag's evaluation is none."""
     SLOTS = "slots"
     DEGRADED_REQUESTS = "degraded_requests"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from analytics.as_of import LIVE_RUN, RAW_TABLES, REPAIRED_RUN
 from analytics.metrics_catalog import Aggregate, Measure, Metric, MetricKind, Source
+from schemas.events import FLAG_POLICY_PREFIX
 
 Value = str | int
 
@@ -149,9 +150,10 @@ SELECT 'interaction' AS source, unit_type, unit_id, _happened_at, surface, kind,
 FROM interactions_once
 WHERE traffic = {{traffic:String}} AND {_OF_ASSIGNED_UNITS}
 UNION ALL
+-- The evaluation of a flag tells an exposure, and answers no request.
 SELECT 'request', unit_type, unit_id, _happened_at, surface, '', NULL, length(slots), degraded IS NOT NULL
 FROM recommendations_once
-WHERE traffic = {{traffic:String}} AND {_OF_ASSIGNED_UNITS}
+WHERE traffic = {{traffic:String}} AND NOT startsWith(policy_id, '{FLAG_POLICY_PREFIX}') AND {_OF_ASSIGNED_UNITS}
 """  # noqa: S608 - made of our own words
 
 

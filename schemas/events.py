@@ -18,6 +18,8 @@ RequestId = NewType("RequestId", str)
 UnitId = NewType("UnitId", str)
 
 UNSTAMPED_SEQ = -1
+FLAG_POLICY_PREFIX = "flag:"
+"""Of the policy_id of a RecommendationServed that only tells an exposure: a flag was evaluated, and no request answered."""
 
 
 class Traffic(StrEnum):

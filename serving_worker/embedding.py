@@ -6,12 +6,12 @@
     tailrace.interaction(Interaction(...))
 
 Nothing here waits, from whichever thread or coroutine it is called: arms are pure functions of a snapshot in memory, and events
-go through an emitter. Make one in each process; close it, or leave it to the end of the process.
+go through an emitter. It may be made before a fork: each process then follows the experiments and emits for itself. Close it, or
+leave it to the end of the process.
 """
 
-import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -19,15 +19,15 @@ from producers.config import ProducerSettings
 from producers.emitter import Emitter
 from producers.main import emitter_for, experiment_log_for, new_id, now_us
 from schemas.environment import Environment
-from schemas.events import Interaction, ItemId, Micros, RecommendationServed, RequestId, Slot, Traffic, UnitId
+from schemas.events import ExperimentId, Interaction, ItemId, Micros, RecommendationServed, RequestId, Slot, Traffic, UnitId
 from serving_worker.config import ExperimentSettings
+from serving_worker.embedded_watch import EmbeddedWatch, Feed
 from serving_worker.experiments.assignment import Asker
 from serving_worker.experiments.decision import Decision, decide
-from serving_worker.experiments.definitions import ExperimentFile, Snapshot
-from serving_worker.experiments.feed import experiments_of, following, reload
+from serving_worker.experiments.definitions import Snapshot
+from serving_worker.experiments.feed import experiments_of
 
 CLOSE_S = 10.0
-RELOAD_END_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,41 +65,67 @@ class Served:
 _PLAIN = Served()
 
 
-class Tailrace:
-    """Owns `emitter`, and closes it. `default_policy` answers where no arm names another."""
+@dataclass(frozen=True, slots=True)
+class EmbeddingSettings:
+    """`default_policy` answers where no arm names another."""
 
-    def __init__(self, emitter: Emitter, experiments: ExperimentFile, *, default_policy: str, reload_s: float) -> None:
-        self._emitter, self._experiments = emitter, experiments
-        self._default_policy, self._reload_s = default_policy, reload_s
-        self._standing = ExitStack()
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="tailrace-experiments", daemon=True)
-        reload(experiments)
-        self._thread.start()
+    experiments: ExperimentSettings
+    producer: ProducerSettings
+    default_policy: str
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> "EmbeddingSettings":
+        """Raises ConfigurationError that names every wrong variable."""
+        read = Environment(variables)
+        experiments = ExperimentSettings.read(read)
+        default_policy = read.text("TAILRACE_DEFAULT_POLICY", "popularity")
+        read.refuse_problems()
+        return cls(experiments, ProducerSettings.from_environment(variables), default_policy)
+
+
+class Tailrace:
+    """Owns `emitter` and `experiments`, and closes them. `default_policy` answers where no arm names another."""
+
+    def __init__(self, emitter: Emitter, experiments: EmbeddedWatch, *, default_policy: str) -> None:
+        self.emitter, self.experiments = emitter, experiments
+        self._default_policy = default_policy
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> "Tailrace":
         """For the installation that TAILRACE_* variables name. Raises ConfigurationError; needs no part to be up."""
-        read = Environment(variables)
-        settings = ExperimentSettings.read(read)
-        default_policy = read.text("TAILRACE_DEFAULT_POLICY", "popularity")
-        read.refuse_problems()
-        producer = ProducerSettings.from_environment(variables)
-        found = cls(emitter_for(producer), experiments_of(settings), default_policy=default_policy, reload_s=settings.reload_s)
-        found._standing.enter_context(following(settings.snapshot, partial(experiment_log_for, producer), now_us))
-        return found
+        return cls.of(EmbeddingSettings.from_environment(variables))
 
-    def turn(self, unit_id: str, surface: str, context: Mapping[str, str] | None = None, unit_type: str = "user") -> Turn:
-        """What is to answer `unit_id` on `surface`. A blank unit has control."""
-        asker, now = Asker(unit_type, UnitId(unit_id), surface, context or {}), now_us()
-        decision = decide(self._experiments.snapshot() or Snapshot(), asker, now, self._default_policy)
+    @classmethod
+    def of(cls, settings: EmbeddingSettings) -> "Tailrace":
+        found, open_log = settings.experiments, partial(experiment_log_for, settings.producer)
+        feed = None if found.snapshot is None else Feed(found.snapshot, open_log, now_us)
+        emitter = emitter_for(settings.producer)
+        return cls(emitter, EmbeddedWatch(experiments_of(found), found.reload_s, feed), default_policy=settings.default_policy)
+
+    def turn(
+        self,
+        unit_id: str,
+        surface: str,
+        context: Mapping[str, str] | None = None,
+        unit_type: str = "user",
+        *,
+        forced: Mapping[str, str] | None = None,
+    ) -> Turn:
+        """What is to answer `unit_id` on `surface`. A blank unit has control.
+
+        `forced` names arms by experiment, for those who look at an answer before users do: its event is Traffic.FORCED, which no
+        verdict counts.
+        """
+        arms = {ExperimentId(name): arm for name, arm in (forced or {}).items()}
+        asker, now = Asker(unit_type, UnitId(unit_id), surface, context or {}, arms), now_us()
+        decision = decide(self.experiments.snapshot() or Snapshot(), asker, now, self._default_policy)
         return Turn(RequestId(new_id()), asker, now, decision)
 
     def served(self, turn: Turn, items: Iterable[str | Slot], told: Served = _PLAIN) -> bool:
         """Emit what was shown, in its order. False where the event is known to be lost, which is counted."""
         slots = tuple(_slot(item, position) for position, item in enumerate(items))
         asker, decision = turn.asker, turn.decision
-        return self._emitter.emit(
+        return self.emitter.emit(
             RecommendationServed(
                 occurred_at=turn.began_at,
                 unit_type=asker.unit_type,
@@ -123,14 +149,12 @@ class Tailrace:
 
     def interaction(self, event: Interaction) -> bool:
         """Emit what a unit did. False where the event is known to be lost, which is counted."""
-        return self._emitter.emit(event)
+        return self.emitter.emit(event)
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Send what is left, or leave it in the spool."""
-        self._ending.set()
-        self._standing.close()
-        self._thread.join(RELOAD_END_S)
-        self._emitter.close(timeout_s)
+        self.experiments.close()
+        self.emitter.close(timeout_s)
 
     @asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[None]:
@@ -139,10 +163,6 @@ class Tailrace:
             yield
         finally:
             self.close()
-
-    def _follow(self) -> None:
-        while not self._ending.wait(self._reload_s):
-            reload(self._experiments)
 
 
 def _slot(item: str | Slot, position: int) -> Slot:

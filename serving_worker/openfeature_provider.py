@@ -1,66 +1,90 @@
 """The same arms for other services: an OpenFeature provider over serving's snapshot.
 
-A flag is a parameter of the layers; the targeting key is the unit; `surface` and `unit_type` come from the evaluation context, or
-are the provider's; the context's other texts stand for eligibility. A unit that is in no experiment on the flag has the caller's
-default, and the metadata's `reason` says why; so has one whose arm leaves the flag alone, and that arm is the variant. The
-provider's own hook emits an exposure for each evaluation that an arm decided: a RecommendationServed without slots, so that
-analysis finds all exposures in one place.
+    api.set_provider(TailraceProvider.from_environment(os.environ, "home"))
+
+The targeting key is the unit. Of the evaluation context's attributes `surface` and `unit_type` stand before the provider's own,
+`traffic` says who asks (live, where it is not said), and `forced_arms` names arms by experiment, for those who look at an answer
+before users do; the other ones stand for eligibility. The provider's own hook emits an exposure for each evaluation that exposes
+the unit to something: a RecommendationServed without slots, whose policy is the flag, so that analysis finds all exposures in one
+place. What a flag's value is, and what it exposes to, is `flags.py`.
+
+`initialize` opens, and waits a little for definitions that may be served; `shutdown` closes what it has opened. READY, STALE and
+CONFIGURATION_CHANGED follow the snapshot. No evaluation waits, whatever state the provider is in.
 """
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from typing import TypeVar
 
 from openfeature.evaluation_context import EvaluationContext
-from openfeature.exception import ErrorCode
+from openfeature.event import ProviderEventDetails
+from openfeature.exception import ErrorCode, ProviderNotReadyError
 from openfeature.flag_evaluation import FlagEvaluationDetails, FlagResolutionDetails, FlagValueType
 from openfeature.flag_evaluation import Reason as FlagReason
 from openfeature.hook import Hook, HookContext, HookHints
 from openfeature.provider import AbstractProvider
 from openfeature.provider.metadata import Metadata
 
-from schemas.events import Assignment, Event, ExperimentId, Micros, RecommendationServed, RequestId, Traffic, UnitId
-from serving_worker.experiments.assignment import Asker, Reason
-from serving_worker.experiments.decision import entries_of
-from serving_worker.experiments.definitions import Experiments, Snapshot
-from serving_worker.experiments.layers import Entry
+from producers.main import new_id, now_us
+from schemas.events import FLAG_POLICY_PREFIX, Event, ExperimentId, RecommendationServed, RequestId, Traffic, UnitId
+from serving_worker.embedding import EmbeddingSettings, Tailrace
+from serving_worker.experiments.assignment import Asker
+from serving_worker.experiments.definitions import Snapshot
+from serving_worker.flags import Flag, boolean, exposure_of, resolve, structure
 
 T = TypeVar("T")
 
-SURFACE, UNIT_TYPE = "surface", "unit_type"
-POLICY_PREFIX = "flag:"
-"""Of the policy_id in an exposure's event."""
-
-_FLAG_REASONS: Mapping[str, FlagReason] = {
-    Reason.ASSIGNED: FlagReason.SPLIT,
-    Reason.NOT_RUNNING: FlagReason.DISABLED,
-    Reason.KILLED: FlagReason.DISABLED,
-    Reason.STALE_CONFIG: FlagReason.STALE,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the provider takes from outside, and whom it asks for where the evaluation context does not say."""
-
-    emit: Callable[[Event], bool]
-    now_us: Callable[[], Micros]
-    new_id: Callable[[], str]
-    surface: str
-    unit_type: str = "user"
+SURFACE, UNIT_TYPE, TRAFFIC, FORCED_ARMS = "surface", "unit_type", "traffic", "forced_arms"
+READY_S = 5.0
+"""For a host's first copy of the topic; a copy that is there is read at once."""
 
 
 class TailraceProvider(AbstractProvider):
-    def __init__(self, experiments: Experiments, surroundings: Surroundings) -> None:
+    """`surface` and `unit_type` hold where the evaluation context does not say. Leaves what `open_tailrace` gives at shutdown."""
+
+    def __init__(
+        self, open_tailrace: Callable[[], AbstractContextManager[Tailrace]], surface: str, unit_type: str = "user"
+    ) -> None:
         super().__init__()
-        self._experiments, self._surroundings = experiments, surroundings
+        self._open, self._surface, self._unit_type = open_tailrace, surface, unit_type
+        self._standing = ExitStack()
+        self._tailrace: Tailrace | None = None
+        self._told = (False, Snapshot())
+        """Whether definitions may be served, and which, as the SDK has been told."""
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str], surface: str, unit_type: str = "user") -> "TailraceProvider":
+        """For the installation that TAILRACE_* variables name. Raises ConfigurationError; needs no part to be up."""
+        settings = EmbeddingSettings.from_environment(variables)
+        return cls(lambda: closing(Tailrace.of(settings)), surface, unit_type)
+
+    @classmethod
+    def over(cls, tailrace: Tailrace, surface: str, unit_type: str = "user") -> "TailraceProvider":
+        """For a service that has a Tailrace already, and closes it itself."""
+        return cls(lambda: nullcontext(tailrace), surface, unit_type)
+
+    def initialize(self, evaluation_context: EvaluationContext) -> None:  # noqa: ARG002 - the interface says so
+        """Raises ProviderNotReadyError where there is nothing that may be served; it is READY once there is."""
+        tailrace = self._standing.enter_context(self._open())
+        self._tailrace = tailrace
+        usable = _usable_within(tailrace, READY_S)
+        self._told = (usable, _snapshot(tailrace))
+        self._standing.enter_context(tailrace.experiments.telling(lambda: self._tell(tailrace)))
+        if not usable:
+            raise ProviderNotReadyError(_trouble(tailrace))
+
+    def shutdown(self) -> None:
+        self._tailrace = None
+        self._standing.close()
 
     def get_metadata(self) -> Metadata:
         return Metadata("tailrace")
 
     def get_provider_hooks(self) -> list[Hook]:
-        return [ExposureHook(self._surroundings)]
+        tailrace = self._tailrace
+        return [] if tailrace is None else [ExposureHook(tailrace.emitter.emit)]
 
     def resolve_boolean_details(
         self,
@@ -68,22 +92,22 @@ class TailraceProvider(AbstractProvider):
         default_value: bool,  # noqa: FBT001 - the interface says so
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[bool]:
-        return self._resolve(flag_key, default_value, evaluation_context, _boolean)
+        return self._resolve(Flag(flag_key, default_value, boolean), evaluation_context)
 
     def resolve_string_details(
         self, flag_key: str, default_value: str, evaluation_context: EvaluationContext | None = None
     ) -> FlagResolutionDetails[str]:
-        return self._resolve(flag_key, default_value, evaluation_context, str)
+        return self._resolve(Flag(flag_key, default_value, str), evaluation_context)
 
     def resolve_integer_details(
         self, flag_key: str, default_value: int, evaluation_context: EvaluationContext | None = None
     ) -> FlagResolutionDetails[int]:
-        return self._resolve(flag_key, default_value, evaluation_context, int)
+        return self._resolve(Flag(flag_key, default_value, int), evaluation_context)
 
     def resolve_float_details(
         self, flag_key: str, default_value: float, evaluation_context: EvaluationContext | None = None
     ) -> FlagResolutionDetails[float]:
-        return self._resolve(flag_key, default_value, evaluation_context, float)
+        return self._resolve(Flag(flag_key, default_value, float), evaluation_context)
 
     def resolve_object_details(
         self,
@@ -91,116 +115,87 @@ class TailraceProvider(AbstractProvider):
         default_value: Sequence[FlagValueType] | Mapping[str, FlagValueType],
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[Sequence[FlagValueType] | Mapping[str, FlagValueType]]:
-        return self._resolve(flag_key, default_value, evaluation_context, _object)
+        return self._resolve(Flag(flag_key, default_value, structure), evaluation_context)
 
-    def _resolve(
-        self, flag: str, default: T, context: EvaluationContext | None, read: Callable[[str], T]
-    ) -> FlagResolutionDetails[T]:
-        asker, now = asker_of(context, self._surroundings), self._surroundings.now_us()
-        snapshot = self._experiments.snapshot() or Snapshot()
-        entries = entries_of(snapshot, asker, now)
-        owner = next((entry for entry in entries if entry.arm is not None and flag in _flags(snapshot, entry, now)), None)
-        if owner is None or owner.arm is None:
-            return _defaulted(default, entries)
-        raw = owner.arm.parameters.get(flag)
+    def _resolve(self, flag: Flag[T], context: EvaluationContext | None) -> FlagResolutionDetails[T]:
+        tailrace = self._tailrace
+        if tailrace is None:
+            return _refused(flag, ErrorCode.PROVIDER_NOT_READY, "the provider is not initialized, or has been shut down")
         try:
-            value = default if raw is None else read(raw)
-        except ValueError:
-            text = f"the arm {owner.arm.name!r} sets {flag!r} to {raw!r}, which is not of the type that was asked for"
-            return FlagResolutionDetails(default, ErrorCode.TYPE_MISMATCH, text, FlagReason.ERROR)
-        return FlagResolutionDetails(
-            value, reason=FlagReason.SPLIT, variant=owner.arm.name, flag_metadata=metadata_of(owner.assignment)
-        )
+            asker, traffic = _asked(context or EvaluationContext(), self._surface, self._unit_type)
+        except ValueError as error:
+            return _refused(flag, ErrorCode.INVALID_CONTEXT, str(error))
+        return resolve(_snapshot(tailrace), asker, traffic, now_us(), flag)
+
+    def _tell(self, tailrace: Tailrace) -> None:
+        """Called after each look at the definitions."""
+        usable, snapshot = _is_usable(tailrace), _snapshot(tailrace)
+        (was_usable, known), self._told = self._told, (usable, snapshot)
+        if usable and not was_usable:
+            self.emit_provider_ready(ProviderEventDetails())
+        elif was_usable and not usable:
+            self.emit_provider_stale(ProviderEventDetails(message=_trouble(tailrace)))
+        elif snapshot.layers is not known.layers or snapshot.holdbacks is not known.holdbacks:
+            self.emit_provider_configuration_changed(ProviderEventDetails())
 
 
 class ExposureHook(Hook):
-    """Emits an exposure for each evaluation that an arm decided."""
+    """Emits what an evaluation has exposed, as the evaluation says: the context that a hook is given lacks what others added."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._surroundings = surroundings
+    def __init__(self, emit: Callable[[Event], bool]) -> None:
+        self._emit = emit
 
     def after(self, hook_context: HookContext, details: FlagEvaluationDetails[FlagValueType], hints: HookHints) -> None:  # noqa: ARG002
-        if details.variant is None:
+        exposure = exposure_of(details.flag_metadata)
+        if exposure is None:
             return
-        asker = asker_of(hook_context.evaluation_context, self._surroundings)
-        policy = POLICY_PREFIX + details.flag_key
-        self._surroundings.emit(
+        policy = FLAG_POLICY_PREFIX + details.flag_key
+        self._emit(
             RecommendationServed(
-                occurred_at=self._surroundings.now_us(),
-                unit_type=asker.unit_type,
-                unit_id=asker.unit_id,
-                traffic=Traffic.LIVE,
-                request_id=RequestId(self._surroundings.new_id()),
-                surface=asker.surface,
+                occurred_at=now_us(),
+                unit_type=exposure.unit_type,
+                unit_id=exposure.unit_id,
+                traffic=exposure.traffic,
+                request_id=RequestId(new_id()),
+                surface=exposure.surface,
                 policy_id=policy,
                 intended_policy_id=policy,
-                assignments=(_assignment_of(asker.unit_type, details),),
+                assignments=exposure.assignments,
             )
         )
 
 
-def asker_of(context: EvaluationContext | None, surroundings: Surroundings) -> Asker:
-    """Attributes that are not texts are written as JSON would."""
-    attributes = {} if context is None else dict(context.attributes)
-    surface = str(attributes.pop(SURFACE, surroundings.surface))
-    unit_type = str(attributes.pop(UNIT_TYPE, surroundings.unit_type))
-    unit_id = UnitId((context.targeting_key if context is not None else None) or "")
+def _asked(context: EvaluationContext, surface: str, unit_type: str) -> tuple[Asker, Traffic]:
+    """Attributes that are not texts are written as JSON would. Raises ValueError where an attribute of ours is wrong."""
+    attributes = dict(context.attributes)
+    traffic = Traffic(str(attributes.pop(TRAFFIC, Traffic.LIVE)))
+    forced = attributes.pop(FORCED_ARMS, {})
+    if not isinstance(forced, Mapping):
+        raise ValueError(f"{FORCED_ARMS} should be arms by experiment, not {forced!r}")  # noqa: TRY004 - as an unknown traffic
+    surface, unit_type = str(attributes.pop(SURFACE, surface)), str(attributes.pop(UNIT_TYPE, unit_type))
     texts = {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in attributes.items()}
-    return Asker(unit_type, unit_id, surface, texts)
+    arms = {ExperimentId(experiment): str(arm) for experiment, arm in forced.items()}
+    return Asker(unit_type, UnitId(context.targeting_key or ""), surface, texts, arms), traffic
 
 
-def metadata_of(assignment: Assignment) -> dict[str, bool | int | float | str]:
-    """What a hook needs to know of who decided."""
-    named: dict[str, bool | int | float | str | None] = {
-        "reason": str(assignment.reason),
-        "experiment_id": assignment.experiment_id,
-        "revision": assignment.revision,
-        "layer_id": assignment.layer_id,
-        "bucket": assignment.bucket,
-    }
-    return {key: value for key, value in named.items() if value is not None}
+def _refused(flag: Flag[T], code: ErrorCode, text: str) -> FlagResolutionDetails[T]:
+    return FlagResolutionDetails(flag.default, code, text, FlagReason.ERROR)
 
 
-def _flags(snapshot: Snapshot, entry: Entry, now: Micros) -> set[str]:
-    """What the entry's experiment decides: an arm that does not set a flag keeps the default, and is its control."""
-    tables = (layer.tables.at(now) for layer in snapshot.layers)
-    found = next((table.tenants[name] for table in tables if (name := entry.assignment.experiment_id) in table.tenants), None)
-    return set() if found is None else {name for arm in found.definition.arms for name in arm.parameters}
+def _snapshot(tailrace: Tailrace) -> Snapshot:
+    return tailrace.experiments.snapshot() or Snapshot()
 
 
-def _defaulted(default: T, entries: Sequence[Entry]) -> FlagResolutionDetails[T]:
-    """Several layers may have refused: the first that had a say gives the reason."""
-    if any(entry.assignment.reason is Reason.NO_UNIT for entry in entries):
-        return FlagResolutionDetails(default, ErrorCode.TARGETING_KEY_MISSING, "the targeting key is blank", FlagReason.ERROR)
-    refused = next((entry.assignment for entry in entries if entry.arm is None), None)
-    if refused is None:
-        return FlagResolutionDetails(default, reason=FlagReason.DEFAULT)
-    reason = _FLAG_REASONS.get(refused.reason, FlagReason.DEFAULT)
-    return FlagResolutionDetails(default, reason=reason, flag_metadata=metadata_of(refused))
+def _is_usable(tailrace: Tailrace) -> bool:
+    snapshot = tailrace.experiments.snapshot()
+    return snapshot is not None and (snapshot.validity is None or snapshot.validity.holds(now_us()))
 
 
-def _assignment_of(unit_type: str, details: FlagEvaluationDetails[FlagValueType]) -> Assignment:
-    found = details.flag_metadata
-    return Assignment(
-        unit_type=unit_type,
-        reason=str(found["reason"]),
-        exposed=True,
-        experiment_id=ExperimentId(str(found["experiment_id"])),
-        revision=int(found["revision"]),
-        layer_id=str(found["layer_id"]),
-        arm=details.variant,
-        bucket=int(found["bucket"]),
-    )
+def _usable_within(tailrace: Tailrace, limit_s: float) -> bool:
+    looked = threading.Event()
+    with tailrace.experiments.telling(lambda: looked.set() if _is_usable(tailrace) else None):
+        return _is_usable(tailrace) or looked.wait(limit_s)
 
 
-def _boolean(raw: str) -> bool:
-    if raw not in {"true", "false"}:
-        raise ValueError(raw)
-    return raw == "true"
-
-
-def _object(raw: str) -> Sequence[FlagValueType] | Mapping[str, FlagValueType]:
-    value = json.loads(raw)
-    if not isinstance(value, (list, dict)):
-        raise ValueError(raw)  # noqa: TRY004 - one error for all that is of the wrong type
-    return value
+def _trouble(tailrace: Tailrace) -> str:
+    return tailrace.experiments.problem or "there are no definitions of experiments that are new enough"

@@ -99,6 +99,20 @@ def test_the_clock_starts_with_the_first_exposure(ingest: Ingest, ledger: Ledger
     assert card.arms[0].metric_means["click_through_rate"] == 2
 
 
+def test_an_exposure_by_a_flag_is_no_answered_request(ingest: Ingest, ledger: Ledger, ask: Ask) -> None:
+    ledger.serve(ledger.unit(1), BEGAN_AT, "control")
+    ledger.serve(ledger.unit(1), BEGAN_AT + SECOND, "control")
+    ledger.serve(ledger.unit(2), BEGAN_AT, "sampled")
+    ledger.act(ledger.unit(1), BEGAN_AT + 2 * SECOND, "click")
+    flags = (replace(event, policy_id="flag:layout", slots=(), degraded=None) for event in ledger.served[1:])
+    ingest.write([replace(ledger.served[0], slots=(), degraded=None), *flags])
+    ingest.write(ledger.interactions)
+    card = ask()
+    assert units(card) == {"control": 1, "sampled": 1}, "exposed all the same"
+    assert next(arm for arm in card.arms if arm.name == "control").metric_means["click_through_rate"] == 1
+    assert next(arm for arm in card.arms if arm.name == "control").counts.exposed_requests == 2
+
+
 def test_a_crossover_stays_with_its_first_arm(ingest: Ingest, ledger: Ledger, ask: Ask) -> None:
     for second, arm in enumerate(["sampled", "control", "control"]):
         ledger.serve(ledger.unit(1), BEGAN_AT + second * SECOND, arm)

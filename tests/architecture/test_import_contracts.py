@@ -129,6 +129,24 @@ def test_a_host_with_only_the_serving_extra_starts_the_worker() -> None:
     assert loaded.isdisjoint(FORBIDDEN)
 
 
+def test_a_host_with_only_the_serving_extra_is_told_what_is_wrong_with_its_settings() -> None:
+    allowed = {*modules_of_extra("serving_worker"), "schemas", "producers", "serving_worker"}
+    program = GUARDED.replace(
+        "import serving_worker.main", "import runpy; runpy.run_module('serving_worker', run_name='__main__')"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, ",".join(sorted(allowed))],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("TAILRACE_")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2, ran.stderr
+    assert "TAILRACE_CATALOGUE_FILE is not set" in ran.stderr
+
+
 def test_the_second_guard_refuses_what_the_serving_extra_lacks() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", GUARDED.replace("import serving_worker.main", "import clickhouse_connect"), "schemas"],

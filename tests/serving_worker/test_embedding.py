@@ -1,12 +1,13 @@
-"""The ten lines of docs/embedding.md, run as they stand, and what they emit."""
+"""The examples of docs/embedding.md, run as they stand, and what they emit."""
 
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from openfeature import api
 from starlette.testclient import TestClient
 
 from producers.emitter import Emitter
@@ -16,13 +17,15 @@ from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract
 from schemas.events import Interaction, ItemId, RecommendationServed, Slot, Traffic, UnitId
 from serving_worker.config import ExperimentSettings
-from serving_worker.embedding import Served, Tailrace
+from serving_worker.embedded_watch import EmbeddedWatch
+from serving_worker.embedding import EmbeddingSettings, Served, Tailrace
 from serving_worker.experiments.feed import experiments_of
 from tests.producers.event_samples import KnownSchemaIds
 from tests.schemas.experiment_samples import DOCUMENT
 from tests.waiting import eventually
 
-EXAMPLE = Path("docs/examples/fastapi_recommender.py")
+RECOMMENDER, FLAGS = Path("docs/examples/fastapi_recommender.py"), Path("docs/examples/openfeature_flags.py")
+NOWHERE = {"TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1", "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1"}
 NEWEST = {"arms": [{"name": "control", "weight": 1}, {"name": "newest", "weight": 1, "parameters": {"policy": "newest"}}]}
 
 
@@ -30,8 +33,8 @@ class Embedded:
     def __init__(self, file: Path) -> None:
         self.transport = MemoryTransport()
         self.emitter = Emitter(self.transport, KnownSchemaIds(), now_us=now_us, new_id=new_id)
-        experiments = experiments_of(ExperimentSettings(file))
-        self.tailrace = Tailrace(self.emitter, experiments, default_policy="popularity", reload_s=0.01)
+        self.watch = EmbeddedWatch(experiments_of(ExperimentSettings(file)), 0.01)
+        self.tailrace = Tailrace(self.emitter, self.watch, default_policy="popularity")
 
     def served(self) -> list[RecommendationServed]:
         self.tailrace.close()
@@ -54,27 +57,36 @@ def embedded(experiments: Path) -> Iterator[Embedded]:
     made.tailrace.close()
 
 
-def example(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The file of the documentation, with an emitter into memory."""
+@pytest.fixture
+def example(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], ModuleType]:
+    """A file of the documentation as a module, with an emitter into memory."""
 
-    def from_environment(_variables: Mapping[str, str]) -> Tailrace:
+    def of(_settings: EmbeddingSettings) -> Tailrace:
         return embedded.tailrace
 
-    monkeypatch.setattr(Tailrace, "from_environment", from_environment)
-    spec = importlib.util.spec_from_file_location("fastapi_recommender", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    def loaded(path: Path) -> ModuleType:
+        monkeypatch.setattr(Tailrace, "of", of)
+        for name, value in NOWHERE.items():
+            monkeypatch.setenv(name, value)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return loaded
 
 
-def test_the_page_shows_the_example_as_it_is_run() -> None:
-    assert EXAMPLE.read_text(encoding="utf-8") in Path("docs/embedding.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", [RECOMMENDER, FLAGS])
+def test_the_page_shows_the_examples_as_they_are_run(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") in Path("docs/embedding.md").read_text(encoding="utf-8")
 
 
-def test_the_example_answers_by_the_arm_and_emits_what_it_showed(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
-    with TestClient(example(embedded, monkeypatch).app) as client:
+def test_the_recommender_answers_by_the_arm_and_emits_what_it_showed(
+    embedded: Embedded, example: Callable[[Path], ModuleType]
+) -> None:
+    with TestClient(example(RECOMMENDER).app) as client:
         answers = {f"unit-{number}": client.get(f"/home/unit-{number}").json() for number in range(40)}
     served = embedded.served()
     assert {tuple(items) for items in answers.values()} == {("a", "b", "c"), ("c", "b", "a")}
@@ -82,6 +94,33 @@ def test_the_example_answers_by_the_arm_and_emits_what_it_showed(embedded: Embed
     arms = {event.assignments[0].arm: event.intended_policy_id for event in served}
     assert arms == {"control": "popularity", "newest": "newest"}
     assert all(event.assignments[0].exposed and event.degraded is None for event in served)
+
+
+def test_the_flags_are_of_the_arm_and_each_is_an_exposure(
+    embedded: Embedded, experiments: Path, example: Callable[[Path], ModuleType]
+) -> None:
+    arms = [{"name": "control", "weight": 1}, {"name": "grid", "weight": 1, "parameters": {"layout": "grid"}}]
+    norwegians = {"eligibility": [{"key": "country", "values": ["NO"]}]}
+    experiments.write_text(json.dumps([{**DOCUMENT, "arms": arms, **norwegians}]), encoding="utf-8")
+    module = example(FLAGS)
+    try:
+        assert eventually(lambda: {module.layout(f"unit-{number}", "NO") for number in range(40)} == {"list", "grid"}, 30)
+        assert {module.layout(f"unit-{number}", "SE") for number in range(40)} == {"list"}
+    finally:
+        api.clear_providers()
+    told = {(event.policy_id, event.assignments[0].arm, event.traffic) for event in embedded.served()}
+    assert told == {("flag:layout", "control", "live"), ("flag:layout", "grid", "live")}
+
+
+@pytest.mark.parametrize("arm", ["control", "newest"])
+def test_a_forced_arm_answers_and_its_event_says_that_it_was_forced(embedded: Embedded, arm: str) -> None:
+    turns = [embedded.tailrace.turn(f"unit-{number}", "home", forced={"ab-1": arm}) for number in range(10)]
+    for turn in turns:
+        embedded.tailrace.served(turn, ["a"], Served(traffic=Traffic.INTERNAL))
+    assert {(turn.policy_id, turn.decision.assignments[0].arm) for turn in turns} == {
+        ("newest" if arm == "newest" else "popularity", arm)
+    }
+    assert {event.traffic for event in embedded.served()} == {Traffic.FORCED}
 
 
 def test_what_answered_instead_is_told_and_the_intention_kept(embedded: Embedded) -> None:

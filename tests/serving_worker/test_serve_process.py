@@ -16,7 +16,7 @@ import pytest
 from schemas.events import Interaction, ProducerCheckpoint, RecommendationServed
 from schemas.topics import INTERACTIONS, PRODUCER_CHECKPOINTS, RECOMMENDATIONS
 from tests.producers.kafka_log import Log
-from tests.serving_worker.serve_process import Serve, serving, url_of
+from tests.serving_worker.serve_process import SERVING_ALONE, Serve, serving, url_of
 from tests.waiting import eventually
 
 
@@ -42,6 +42,17 @@ def test_it_answers_without_kafka_and_ends_in_good_order_with_sigterm(serve: Ser
     _, log = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "200 events were not delivered" in log
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_host_that_has_serving_alone_answers_and_ends_in_good_order(serve: Serve, workers: str) -> None:
+    process = serve(program=SERVING_ALONE, TAILRACE_HTTP_PORT="0", TAILRACE_HTTP_WORKERS=workers)
+    with httpx2.Client(base_url=url_of(process), timeout=10) as client:
+        answer = client.post("/v1/recommendations", json={"unit_id": "u", "surface": "home", "k": 1})
+    assert answer.json()["items"] == [{"item_id": "a", "position": 0}]
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
 
 
 def test_a_request_that_is_under_way_is_finished_after_sigterm(serve: Serve) -> None:

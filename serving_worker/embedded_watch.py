@@ -1,0 +1,149 @@
+"""Keeping a host's experiments up to date beside its own work: for whoever embeds them, and may fork.
+
+One thread looks at the files, another follows the topic for all processes of the host. What goes wrong, foreseen or not, is
+counted, said once, and done again. A forked process has none of its parent's threads, so it gets its own at once: what is stopped
+or killed must be seen there as soon as anywhere.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from weakref import WeakSet
+
+from producers.experiment_log import ExperimentLog
+from schemas.events import Micros
+from serving_worker.experiments.definitions import ExperimentFile, Snapshot
+from serving_worker.experiments.feed import following, reload
+
+logger = logging.getLogger(__name__)
+
+END_S = 5.0
+"""For a look that is under way."""
+DESCRIPTORS = Path("/dev/fd")
+"""This process's open files, by their numbers."""
+
+_LOOKING = threading.Lock()
+"""Held while anybody looks, and over every fork: a child must not inherit half of a look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """How the topic is followed into the host's snapshot. `now_us` dates it."""
+
+    snapshot: Path
+    open_log: Callable[[], ExperimentLog]
+    now_us: Callable[[], Micros]
+
+
+class EmbeddedWatch:
+    """Looks at `experiments` at once, and every `reload_s` until it is closed. `feed` None stands for files that others write."""
+
+    def __init__(self, experiments: ExperimentFile, reload_s: float, feed: Feed | None = None) -> None:
+        self._experiments, self._reload_s, self._feed = experiments, reload_s, feed
+        self._listeners: list[Callable[[], None]] = []
+        self._fault: str | None = None
+        self.faults = 0
+        """Looks that failed for a reason that nobody foresaw."""
+        self._look()
+        _look_after_forks()
+        self.begin()
+        _WATCHES.add(self)
+
+    def snapshot(self) -> Snapshot | None:
+        """The last good copy; None before there was one."""
+        return self._experiments.snapshot()
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the files, or with looking at them; None where all is well."""
+        return self._fault or self._experiments.problem
+
+    @contextmanager
+    def telling(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Within it `listener` is called after every look that did not fail, on the thread that looks."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    def close(self) -> None:
+        _WATCHES.discard(self)
+        self._ending.set()
+        self._following.close()
+        self._thread.join(END_S)
+
+    def let_go(self) -> None:
+        """In a forked process: what was the parent's stays as it is, its threads are gone; but for our copy of its lock."""
+        _LEFT.append(self._following)
+        if self._feed is not None:
+            _close_copies(self._feed.snapshot.with_name(f"{self._feed.snapshot.name}.lock"))
+
+    def begin(self) -> None:
+        """In this process."""
+        self._ending, self._following = threading.Event(), ExitStack()
+        if (feed := self._feed) is not None:
+            self._following.enter_context(following(feed.snapshot, feed.open_log, feed.now_us))
+        self._thread = threading.Thread(target=self._watch, args=(self._ending,), name="tailrace-experiments", daemon=True)
+        self._thread.start()
+
+    def _watch(self, ending: threading.Event) -> None:
+        self._look()
+        while not ending.wait(self._reload_s):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            with _LOOKING:
+                reload(self._experiments)
+            for listener in tuple(self._listeners):
+                listener()
+        except Exception as error:
+            self.faults += 1
+            if repr(error) != self._fault:
+                logger.exception("looking at the experiments failed; they stay as they were, and are looked at again")
+            self._fault = repr(error)
+        else:
+            self._fault = None
+
+
+_WATCHES: WeakSet[EmbeddedWatch] = WeakSet()
+_LEFT: list[ExitStack] = []
+"""What forked processes have of their parents' followers. Ending them would wait for locks that nobody will release."""
+
+
+@cache
+def _look_after_forks() -> None:
+    os.register_at_fork(before=_LOOKING.acquire, after_in_parent=_LOOKING.release, after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    """First all let go, then all begin: one must not close the lock that another has just opened."""
+    _LOOKING.release()
+    watches = list(_WATCHES)
+    for watch in watches:
+        watch.let_go()
+    for watch in watches:
+        watch.begin()
+
+
+def _close_copies(path: Path) -> None:
+    """Of a lock's file: the lock is held until the last copy is closed, and the parent may end before us."""
+    if not path.exists():
+        return
+    lock = path.stat()
+    for number in [int(entry.name) for entry in DESCRIPTORS.iterdir()]:
+        if _is_open_on(number, lock):
+            os.close(number)
+
+
+def _is_open_on(number: int, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(number), file)
+    except OSError:  # the descriptor that listed them has gone
+        return False

@@ -1,0 +1,152 @@
+"""What keeps the experiments of an embedding process up to date outlives forks and faults."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas.experiment_files import parse_experiments
+from serving_worker.embedded_watch import EmbeddedWatch
+from serving_worker.experiments.definitions import ExperimentFile, Reading
+from tests.producers.programs import told_by
+from tests.schemas.experiment_samples import DEFINITION, DOCUMENT
+from tests.waiting import eventually
+
+EMBEDDED = """
+import json, os, sys
+from pathlib import Path
+from serving_worker.embedding import Tailrace
+from serving_worker.experiments.kill_file import kill
+from tests.waiting import eventually
+
+file = Path(sys.argv[1]) / "experiments.json"
+tailrace = Tailrace.from_environment({
+    "TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+    "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1",
+    "TAILRACE_EXPERIMENTS_FILE": str(file),
+    "TAILRACE_EXPERIMENTS_RELOAD_MS": "10",
+    "TAILRACE_EMITTER_CLOSE_AT_EXIT_MS": "0",
+})
+
+def reasons():
+    return [assignment.reason for assignment in tailrace.turn("unit-1", "home").decision.assignments]
+"""
+
+KILLED_AND_STOPPED = """
+assert reasons() == ["assigned"]
+child = os.fork()
+if child == 0:
+    kill(file.with_name("experiments.json.kill"), "ab-1", "a test")
+    assert eventually(lambda: reasons() == ["killed"], 30)
+    file.write_text("[]")
+    assert eventually(lambda: reasons() == [], 30)
+    tailrace.close(0)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert eventually(lambda: reasons() == [], 30)
+tailrace.close(0)
+print("seen by both")
+"""
+
+CLOSED_BEFORE = """
+import threading
+
+tailrace.close(0)
+child = os.fork()
+if child == 0:
+    os._exit(threading.active_count())
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+OUTLIVING_THE_FOLLOWER = """
+import os, sys
+from functools import partial
+from pathlib import Path
+from producers.main import now_us
+from serving_worker.config import ExperimentSettings
+from serving_worker.embedded_watch import EmbeddedWatch, Feed
+from serving_worker.experiments.assignment import Asker
+from serving_worker.experiments.decision import decide
+from serving_worker.experiments.definitions import Snapshot
+from serving_worker.experiments.feed import experiments_of
+from tests.serving_worker.stoppable_log import StoppableLog
+from tests.waiting import eventually
+
+snapshot, stopped = Path(sys.argv[1]) / "snapshot", Path(sys.argv[1]) / "stopped"
+
+def watch():
+    settings, feed = ExperimentSettings(snapshot=snapshot), Feed(snapshot, partial(StoppableLog, stopped), now_us)
+    return EmbeddedWatch(experiments_of(settings), 0.01, feed)
+
+def reasons():
+    asker = Asker("user", "unit-1", "home", {})
+    return [one.reason for each in watches for one in decide(each.snapshot() or Snapshot(), asker, now_us(), "p").assignments]
+
+watches = [watch(), watch()]
+assert eventually(lambda: reasons() == ["assigned"] * 2, 30)
+if os.fork():
+    stopped.touch()
+    os._exit(0)
+print(eventually(lambda: reasons() == ["not_running"] * 2, 30), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.fixture
+def experiments(tmp_path: Path) -> Path:
+    file = tmp_path / "experiments.json"
+    file.write_text(json.dumps([DOCUMENT]), encoding="utf-8")
+    return file
+
+
+def test_a_forked_process_sees_what_is_killed_and_what_is_stopped(experiments: Path) -> None:
+    assert told_by(EMBEDDED + KILLED_AND_STOPPED, str(experiments.parent)) == "seen by both"
+
+
+def test_what_was_closed_before_a_fork_stays_closed(experiments: Path) -> None:
+    assert told_by(EMBEDDED + CLOSED_BEFORE, str(experiments.parent)) == "1"
+
+
+def test_a_forked_process_follows_the_topic_when_its_parent_has_ended(tmp_path: Path) -> None:
+    assert told_by(OUTLIVING_THE_FOLLOWER, str(tmp_path)) == "True"
+
+
+def test_a_damaged_file_is_said_and_does_not_end_the_watch(experiments: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def read(text: bytes) -> Reading:
+        text.decode()
+        return Reading(parse_experiments(text, "sample"))
+
+    watch = EmbeddedWatch(ExperimentFile(experiments, None, read), 0.01)
+    try:
+        experiments.write_bytes(b"\xff")
+        assert eventually(lambda: "UnicodeDecodeError" in caplog.text, 30)
+        snapshot = watch.snapshot()
+        assert snapshot is not None
+        assert snapshot.layers[0].experiments == ((DEFINITION,),)
+        experiments.write_text("[]", encoding="utf-8")
+        assert eventually(lambda: (found := watch.snapshot()) is not None and found.layers == (), 30)
+    finally:
+        watch.close()
+
+
+def test_a_fault_that_nobody_foresaw_is_counted_and_the_watch_goes_on(experiments: Path) -> None:
+    def listener() -> None:
+        raise RuntimeError("deaf")
+
+    watch = EmbeddedWatch(ExperimentFile(experiments), 0.01)
+    try:
+        with watch.telling(listener):
+            assert eventually(lambda: watch.faults > 1, 30)
+            assert watch.problem == "RuntimeError('deaf')"
+        assert eventually(lambda: watch.problem is None, 30)
+    finally:
+        watch.close()
+
+
+def test_files_that_cannot_be_looked_at_keep_nobody_from_starting(experiments: Path) -> None:
+    def read(text: bytes) -> Reading:
+        raise RuntimeError(len(text))
+
+    watch = EmbeddedWatch(ExperimentFile(experiments, None, read), 0.01)
+    watch.close()
+    assert watch.snapshot() is None
