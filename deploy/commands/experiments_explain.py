@@ -66,7 +66,7 @@ def _as_workers(path: Path) -> Snapshot:
     head, body = split(path.read_bytes())
     killed = read_killed(path.with_name(f"{path.name}.kill"))
     validity = Validity(Micros(head.as_of), SNAPSHOT_AGE_S_MAX * 1_000_000)
-    return snapshot_of(decode_body(head, body).revisions, killed=killed, validity=validity)
+    return snapshot_of(decode_body(body).revisions, killed=killed, validity=validity)
 
 
 def _definitions(file: Path | None) -> Snapshot:

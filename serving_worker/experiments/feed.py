@@ -29,7 +29,7 @@ def reload(experiments: ExperimentFile) -> bool:
     """Look at the files. Whether they have changed since the last look; what is wrong with them then is said."""
     changed = experiments.reload()
     if changed and experiments.problem:
-        logger.error("experiments stay as they were where they are wrong: %s", experiments.problem)
+        logger.error("experiments stay as they were where they are wrong: %s", experiments.problem, exc_info=experiments.fault)
     return changed
 
 

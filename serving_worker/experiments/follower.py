@@ -146,7 +146,7 @@ def _standing(path: Path) -> tuple[int, Contents]:
     """The copy that the host has already. One that is wrong is begun anew: the topic has it all."""
     try:
         head, body = split(path.read_bytes())
-        return head.sequence, decode_body(head, body)
+        return head.sequence, decode_body(body)
     except FileNotFoundError:
         return 0, Contents()
     except ContractError:

@@ -23,11 +23,11 @@ class SnapshotReader:
 
     def _contents(self, head: Head, body: bytes) -> Contents:
         if self._known is None:
-            return decode_body(head, body)
+            return decode_body(body)
         known, contents = self._known
         if head.sequence < known.sequence:
             raise ContractError("it is older than the one that is served")
-        return contents if head.sha256 == known.sha256 else decode_body(head, body)
+        return contents if head.sha256 == known.sha256 else decode_body(body)
 
     def _reading(self, head: Head, contents: Contents) -> Reading:
         wrong = [f"refused {each.key or each.where}: {each.problem}" for each in contents.refused]

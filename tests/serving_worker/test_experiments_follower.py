@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class Host:
         return decide(snapshot, ASKER, self.now, "popularity").assignments[0].reason
 
     def contents(self) -> Contents:
-        return decode_body(*split(self.path.read_bytes()))
+        return decode_body(split(self.path.read_bytes())[1])
 
 
 @pytest.fixture
@@ -170,22 +170,57 @@ def test_faults_by_newer_rules_do_not_undo_what_was_taken_in() -> None:
     assert [each.revision for each in intake.contents().revisions] == [1, 2]
 
 
-@pytest.mark.parametrize(
-    "spoil", [lambda text: text[:-1], lambda text: text[:9], lambda text: text.replace(b"arm-1", b"arm-2"), lambda _: b""]
-)
-def test_a_spoilt_snapshot_is_refused_and_the_last_good_one_stays(
-    host: Host, tmp_path: Path, spoil: Callable[[bytes], bytes]
-) -> None:
+def test_a_spoilt_snapshot_is_refused_and_replaced_and_the_last_good_one_stays(host: Host, tmp_path: Path) -> None:
     host.reads(DEFINITION)
     assert host.reason() == Reason.ASSIGNED
-    host.path.write_bytes(spoil(host.path.read_bytes()))
+    host.path.write_bytes(host.path.read_bytes()[:-1])
     assert host.reason() == Reason.ASSIGNED
-    fresh = ExperimentFile(host.path, None, SnapshotReader(AGE_S))
-    assert fresh.reload()
-    assert fresh.snapshot() is None
-    assert str(host.path) in str(fresh.problem)
+    assert str(host.path) in str(host.reader.problem)
     assert Host(tmp_path).reads(DEFINITION), "a follower begins anew"
     assert host.reason() == Reason.ASSIGNED
+    assert host.reader.problem is None
+
+
+def damaged(text: bytes) -> Iterator[bytes]:
+    """Cut off before every byte, and with one bit of it turned over."""
+    for place in range(len(text)):
+        yield text[:place]
+        for bit in (0x01, 0x20, 0x80):
+            yield text[:place] + bytes([text[place] ^ bit]) + text[place + 1 :]
+
+
+def test_no_byte_of_the_snapshot_can_be_damaged_unnoticed(host: Host) -> None:
+    host.reads(DEFINITION)
+    host.now = Micros(NOW + HEARTBEAT_US)
+    host.reads()
+    written = host.path.read_bytes()
+    for text in damaged(written):
+        assert host.reader.reload(), "the good one is taken again"
+        assert host.reader.problem is None
+        kept = snapshot_of(host)
+        host.path.write_bytes(text)
+        assert host.reader.reload(), text
+        assert str(host.path) in str(host.reader.problem)
+        assert snapshot_of(host) is kept
+        fresh = ExperimentFile(host.path, None, SnapshotReader(AGE_S))
+        assert fresh.reload()
+        assert fresh.snapshot() is None
+        Follower(ScriptedLog(), host.path, lambda: NOW)
+        host.path.write_bytes(written)
+
+
+def test_a_kill_counts_while_a_copy_runs_into_a_fault_that_nobody_foresaw(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.reads(DEFINITION)
+    host.reason()
+    monkeypatch.setattr(SnapshotReader, "__call__", lambda *_: 1 // 0)
+    host.now = Micros(NOW + HEARTBEAT_US)
+    host.reads()
+    kill(host.kill_file, DEFINITION.experiment_id, "burns")
+    assert host.reason() == Reason.KILLED
+    assert "ZeroDivisionError" in str(host.reader.problem)
+    assert not host.reader.reload(), "it is told once"
+    monkeypatch.undo()
+    assert host.reader.reload(), "and tried again"
     assert host.reader.problem is None
 
 
