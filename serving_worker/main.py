@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import secrets
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
@@ -36,6 +35,7 @@ from serving_worker.http.unblocking_log import unblocking_log
 from serving_worker.isolation.checking import refuse_broken
 from serving_worker.metrics import WorkerMetrics
 from serving_worker.recommend import Clock, RecommenderSettings
+from serving_worker.stderr_log import log_to_stderr
 
 logger = logging.getLogger(__name__)
 
@@ -114,12 +114,6 @@ def serve(variables: Mapping[str, str], announce: Callable[[str], None], new_emi
         announce(url_of(listener))
         new_app = partial(_app_of_fleet, seeded, new_emitter, Path(directory))
         run_fleet(new_app, listener, settings.workers, limits)
-
-
-def log_to_stderr() -> None:
-    """For every process of the fleet: a spawned one begins with nothing."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every look-up of a schema
 
 
 def _loaded_here(settings: WorkerSettings) -> Loaded | None:

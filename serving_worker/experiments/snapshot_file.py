@@ -6,9 +6,7 @@ records of the topic that are none. So no byte can change unnoticed. An idle fol
 knows the sum of the rest need not decode it again.
 """
 
-import dataclasses
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,6 @@ import msgspec
 from producers.experiment_log import Refused
 from schemas.errors import ContractError
 from schemas.events import ExperimentDefinition, Micros
-from schemas.experiment_files import read_definitions
 from serving_worker.experiments.durable_file import replace_file
 
 FORMAT = 1
@@ -36,14 +33,15 @@ class Head(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
+    """`left_out`: refused records, older than those in `refused`, that there was no room for."""
+
     revisions: tuple[ExperimentDefinition, ...] = ()
     refused: tuple[Refused, ...] = ()
+    left_out: int = 0
 
 
 def encode_body(contents: Contents) -> bytes:
-    document = {"experiments": [dataclasses.asdict(each) for each in contents.revisions]}
-    document["refused"] = [dataclasses.asdict(each) for each in contents.refused]
-    return json.dumps(document, separators=(",", ":")).encode()
+    return msgspec.json.encode(contents)
 
 
 def write(path: Path, sequence: int, as_of: Micros, body: bytes) -> None:
@@ -70,12 +68,12 @@ def split(text: bytes) -> tuple[Head, bytes]:
 
 
 def decode_body(body: bytes) -> Contents:
-    """Raises ContractError. The rules are the follower's affair: what it has taken in is served, under newer rules too."""
+    """Raises SnapshotFileError. Types are looked at, in compiled code: every worker decodes while it serves. The rules are the
+    follower's affair: what it has taken in is served, under newer rules too.
+    """
     try:
-        document = json.loads(body)
-        refused = tuple(Refused(**each) for each in document["refused"])
-        return Contents(read_definitions(document["experiments"], "snapshot"), refused)
-    except (ValueError, LookupError, TypeError) as error:
+        return msgspec.json.decode(body, type=Contents)
+    except (msgspec.DecodeError, ValueError) as error:
         raise SnapshotFileError(f"it is none of ours: {error}") from error
 
 

@@ -31,4 +31,6 @@ class SnapshotReader:
 
     def _reading(self, head: Head, contents: Contents) -> Reading:
         wrong = [f"refused {each.key or each.where}: {each.problem}" for each in contents.refused]
+        if contents.left_out:
+            wrong.append(f"refused {contents.left_out} more before them")
         return Reading(contents.revisions, Validity(Micros(head.as_of), self._age_us_max), "; ".join(wrong) or None)
