@@ -177,7 +177,14 @@ def test_a_spoilt_snapshot_is_refused_and_replaced_and_the_last_good_one_stays(h
     host.path.write_bytes(host.path.read_bytes()[:-1])
     assert host.reason() == Reason.ASSIGNED
     assert str(host.path) in str(host.reader.problem)
-    assert Host(tmp_path).reads(DEFINITION), "a follower begins anew"
+    host.now = Micros(NOW + HEARTBEAT_US)
+    assert host.reads(), "the follower writes all of it whenever it says that it is up to date"
+    assert host.reason() == Reason.ASSIGNED
+    assert host.reader.problem is None
+    host.path.write_bytes(host.path.read_bytes()[:-1])
+    another = Host(tmp_path)
+    another.now = Micros(host.now + 1)
+    assert another.reads(DEFINITION), "another one begins anew"
     assert host.reason() == Reason.ASSIGNED
     assert host.reader.problem is None
 

@@ -278,6 +278,7 @@ def test_no_file_of_experiments_keeps_a_worker_from_coming_up_or_from_looking_ag
     worker = start_worker(experiments=ExperimentSettings(experiments, reload_s=0.01))
     assert worker.post("recommendations", ASK).status_code == 200
     assert "RecursionError" in worker.client.get("/readyz").json()["unready"]["experiments"]
+    assert 'tailrace_serving_worker_experiments_reloads_total{result="bad"} 1.0' in worker.client.get("/metrics").text
     experiments.write_text("[]", encoding="utf-8")
     assert eventually(lambda: worker.client.get("/readyz").status_code == 200, 30)
 
