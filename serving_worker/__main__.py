@@ -4,7 +4,8 @@ import os
 import sys
 
 from schemas.errors import ConfigurationError, PartUnreachable
-from serving_worker.main import log_to_stderr, serve
+from serving_worker.main import serve
+from serving_worker.stderr_log import log_to_stderr
 
 
 def main() -> int:

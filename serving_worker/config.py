@@ -12,6 +12,8 @@ from serving_worker.rankers.plugins import GROUP
 
 DEFAULT_PORT = 8080
 SEED = "TAILRACE_SERVING_SEED"
+RELOAD_MS_MAX = 1_000
+"""A stop counts in every worker within two seconds: the other one is for the topic, the follower and the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class ExperimentSettings:
             snapshot=read.file("TAILRACE_EXPERIMENTS_SNAPSHOT"),
             kill_file=read.file("TAILRACE_EXPERIMENTS_KILL_FILE"),
             age_s_max=read.integer("TAILRACE_EXPERIMENTS_AGE_S_MAX", SNAPSHOT_AGE_S_MAX, minimum=1, maximum=SNAPSHOT_AGE_S_MAX),
-            reload_s=read.integer("TAILRACE_EXPERIMENTS_RELOAD_MS", 500, minimum=10, maximum=3_600_000) / 1_000,
+            reload_s=read.integer("TAILRACE_EXPERIMENTS_RELOAD_MS", 500, minimum=10, maximum=RELOAD_MS_MAX) / 1_000,
         )
         if settings.file and settings.snapshot:
             read.problem("TAILRACE_EXPERIMENTS_FILE and TAILRACE_EXPERIMENTS_SNAPSHOT are both set: experiments have one source")

@@ -4,10 +4,9 @@ import asyncio
 import logging
 import os
 import secrets
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,8 @@ from producers.metrics import EmitterMetrics
 from serving_worker.answering import Answering, Outlets, Stock, stock_of
 from serving_worker.config import SEED, WorkerSettings
 from serving_worker.experiments.definitions import ExperimentFile
-from serving_worker.experiments.feed import experiments_of, following, reload
+from serving_worker.experiments.feed import experiments_of, following
+from serving_worker.experiments.watch import Watch
 from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
 from serving_worker.http.fleet_metrics import Fleet
 from serving_worker.http.keys import Keys, load_keys
@@ -35,8 +35,11 @@ from serving_worker.http.unblocking_log import unblocking_log
 from serving_worker.isolation.checking import refuse_broken
 from serving_worker.metrics import WorkerMetrics
 from serving_worker.recommend import Clock, RecommenderSettings
+from serving_worker.stderr_log import log_to_stderr
 
 logger = logging.getLogger(__name__)
+
+RESPAWN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +73,18 @@ def build_app(
     metrics = WorkerMetrics(registry)
     EmitterMetrics(registry, emitter.status)
     experiments = experiments_of(settings.experiments)
-    _reload(experiments, metrics)
+    watch = Watch(experiments, metrics, settings.experiments.reload_s)
     answering = _answering(settings, loaded.stock, experiments, emitter, metrics)
-    edge = Edge(emitter.emit, now_us, new_id, lambda: _unready(experiments, emitter, going_down), fleet.exposition)
+    edge = Edge(emitter.emit, now_us, new_id, lambda: _unready(watch, emitter, going_down), fleet.exposition)
     limits = ApiLimits(tuple(loaded.stock.catalogue.surfaces), settings.k_max, settings.body_bytes_max, settings.body_timeout_s)
     api = Api(answering.recommender, limits, loaded.keys, edge, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_watch(experiments, metrics, settings.experiments.reload_s))
         followed = following(settings.experiments.snapshot, open_log, now_us)
         with unblocking_log(), followed, draining(settings.drain_s, going_down.set):
-            async with fleet.telling(), answering.at_work():
+            async with watch.kept_up(), fleet.telling(), answering.at_work():
                 yield
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
             await asyncio.to_thread(_close, emitter, settings.shutdown_s)
 
     return Starlette(routes=api.routes(), lifespan=lifespan, exception_handlers={HTTPException: refuse_http})
@@ -113,20 +112,24 @@ def serve(variables: Mapping[str, str], announce: Callable[[str], None], new_emi
             run(app, listener, limits)
             return
         announce(url_of(listener))
-        new_app = partial(_app_of_process, seeded, new_emitter, fleet=Path(directory))
+        new_app = partial(_app_of_fleet, seeded, new_emitter, Path(directory))
         run_fleet(new_app, listener, settings.workers, limits)
-
-
-def log_to_stderr() -> None:
-    """For every process of the fleet: a spawned one begins with nothing."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every look-up of a schema
 
 
 def _loaded_here(settings: WorkerSettings) -> Loaded | None:
     """What this process is going to serve. Where several others will, they load for themselves, and it was looked at only."""
     loaded = load(settings)
     return loaded if settings.workers == 1 else None
+
+
+def _app_of_fleet(variables: Mapping[str, str], new_emitter: NewEmitter, fleet: Path) -> Starlette:
+    """A process that cannot come up ends after a while: its successor is started at once, and would do no better at once."""
+    try:
+        return _app_of_process(variables, new_emitter, fleet=fleet)
+    except Exception:
+        logger.exception("this process cannot come up; another is started in %g s", RESPAWN_S)
+        Event().wait(RESPAWN_S)
+        raise
 
 
 def _app_of_process(
@@ -154,32 +157,16 @@ def _answering(
     )
 
 
-def _unready(experiments: ExperimentFile, emitter: Emitter, going_down: Event) -> dict[str, str]:
+def _unready(watch: Watch, emitter: Emitter, going_down: Event) -> dict[str, str]:
     """What keeps the worker from being ready, by part."""
     unready = {}
     if going_down.is_set():
         unready["worker"] = "it is going down"
-    if experiments.snapshot() is None:
-        unready["experiments"] = experiments.problem or "not read so far"
+    if (trouble := watch.trouble()) is not None:
+        unready["experiments"] = trouble
     if not emitter.status().alive:
         unready["emitter"] = "its thread has ended"
     return unready
-
-
-def _reload(experiments: ExperimentFile, metrics: WorkerMetrics) -> None:
-    if reload(experiments):
-        metrics.experiments_reloads.labels("bad" if experiments.problem else "good").inc()
-    metrics.experiments_good.set(experiments.problem is None)
-    metrics.experiments_killed.set(len(experiments.killed or ()))
-    snapshot = experiments.snapshot()
-    if snapshot is not None and snapshot.validity is not None:
-        metrics.experiments_as_of.set(snapshot.validity.as_of / 1_000_000)
-
-
-async def _watch(experiments: ExperimentFile, metrics: WorkerMetrics, interval_s: float) -> None:
-    while True:
-        await asyncio.sleep(interval_s)
-        await asyncio.to_thread(_reload, experiments, metrics)
 
 
 def _close(emitter: Emitter, timeout_s: float) -> None:

@@ -54,7 +54,10 @@ class WorkerMetrics:
             registry=registry,
         )
         self.experiments_reloads = Counter(
-            "tailrace_serving_worker_experiments_reloads", "Changes of the file of experiments.", ["result"], registry=registry
+            "tailrace_serving_worker_experiments_reloads",
+            "Changes of the file of experiments, to the good or to the bad, and looks at it that failed.",
+            ["result"],
+            registry=registry,
         )
         self.experiments_as_of = Gauge(
             "tailrace_serving_worker_experiments_as_of_seconds",

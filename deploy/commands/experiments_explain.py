@@ -2,23 +2,26 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from deploy.experiments.desk import read_here
 from deploy.experiments.yaml_files import load
+from deploy.settings import environment
 from producers.main import now_us
-from schemas.events import ExperimentId, Micros, UnitId
-from schemas.experiment_files import ExperimentFileError, read_wishes
-from schemas.experiment_history import SNAPSHOT_AGE_S_MAX
+from schemas.environment import Environment
+from schemas.events import ExperimentId, UnitId
+from schemas.experiment_files import UNFILLED, ExperimentFileError, read_wishes
 from schemas.experiment_plans import Author, PlanRefused, plan_of
+from serving_worker.config import ExperimentSettings
 from serving_worker.experiments.assignment import Asker
-from serving_worker.experiments.definitions import Snapshot, Validity, snapshot_of
+from serving_worker.experiments.definitions import Snapshot, snapshot_of
 from serving_worker.experiments.explanation import Explanation
 from serving_worker.experiments.explanation import explain as steps_of
-from serving_worker.experiments.kill_file import read_killed
-from serving_worker.experiments.snapshot_file import decode_body, split
+from serving_worker.experiments.feed import experiments_of
 
 EPILOG = """\b
 Examples:
@@ -37,9 +40,9 @@ A_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--unit-type", default="user", show_default=True, help="What the unit is.")
 @click.option("--context", "context", multiple=True, metavar="KEY=VALUE", help="What the request says of itself; repeatable.")
 @click.option("--force", "forced", multiple=True, metavar="EXPERIMENT=ARM", help="As requests of testers do; repeatable.")
-@click.option("--file", "file", type=A_FILE, help="Ask a file of experiments instead of the topic.")
-@click.option("--snapshot", "snapshot", type=A_FILE, help="Ask a host's snapshot, and the kill file beside it.")
-@click.option("--default-policy", default="popularity", show_default=True, help="What answers where no arm says otherwise.")
+@click.option("--file", "file", type=A_FILE, help="Ask a file instead of the topic: wishes, or the workers' own.")
+@click.option("--snapshot", "snapshot", type=A_FILE, help="Ask a host's snapshot, as its workers do.")
+@click.option("--default-policy", help="What no arm decides.  [default: TAILRACE_DEFAULT_POLICY, or popularity]")
 @click.option("--json", "as_json", is_flag=True, help="Print the steps and the decision as JSON.")
 def explain(  # noqa: PLR0913 - one argument an option
     unit: str,
@@ -50,32 +53,51 @@ def explain(  # noqa: PLR0913 - one argument an option
     forced: tuple[str, ...],
     file: Path | None,
     snapshot: Path | None,
-    default_policy: str,
+    default_policy: str | None,
     as_json: bool,
 ) -> None:
-    """Say which arms UNIT is in now, and show each step: hashes, buckets, who holds them, eligibility, arms, parameters."""
+    """Say which arms UNIT is in now, and show each step: hashes, buckets, who holds them, eligibility, arms, parameters.
+
+    A snapshot, and a file of complete definitions, are read as workers read them: what the kill file names
+    (TAILRACE_EXPERIMENTS_KILL_FILE, or the one beside it) is killed, and TAILRACE_EXPERIMENTS_AGE_S_MAX counts.
+    """
     arms = {ExperimentId(name): arm for name, arm in _pairs(forced).items()}
     asker = Asker(unit_type, UnitId(unit), surface, _pairs(context), arms)
-    known = _definitions(file) if snapshot is None else _as_workers(snapshot)
-    explained = steps_of(known, asker, now_us(), default_policy)
+    read = Environment(environment())
+    here, policy = ExperimentSettings.read(read), default_policy or read.text("TAILRACE_DEFAULT_POLICY", "popularity")
+    read.refuse_problems()
+    known = _definitions(file, here) if snapshot is None else _as_workers(replace(here, file=None, snapshot=snapshot))
+    explained = steps_of(known, asker, now_us(), policy)
     click.echo(json.dumps(dataclasses.asdict(explained)) if as_json else _text(explained))
 
 
-def _as_workers(path: Path) -> Snapshot:
-    """What workers that read the snapshot serve: killed experiments, and its age, count."""
-    head, body = split(path.read_bytes())
-    killed = read_killed(path.with_name(f"{path.name}.kill"))
-    validity = Validity(Micros(head.as_of), SNAPSHOT_AGE_S_MAX * 1_000_000)
-    return snapshot_of(decode_body(head, body).revisions, killed=killed, validity=validity)
+def _as_workers(settings: ExperimentSettings) -> Snapshot:
+    experiments = experiments_of(settings)
+    experiments.reload()
+    found = experiments.snapshot()
+    if found is None:
+        raise click.ClickException(f"workers have no experiments from it: {experiments.problem}")
+    if experiments.problem:
+        click.echo(f"workers leave out: {experiments.problem}", err=True)
+    return found
 
 
-def _definitions(file: Path | None) -> Snapshot:
+def _definitions(file: Path | None, here: ExperimentSettings) -> Snapshot:
     if file is None:
         return snapshot_of(read_here().revisions)
     try:
-        return snapshot_of(plan_of(read_wishes(load(file), str(file)), [], Author("explain", now_us())).revisions())
+        document = load(file)
+        if _is_complete(document):
+            return _as_workers(replace(here, file=file, snapshot=None))
+        return snapshot_of(plan_of(read_wishes(document, str(file)), [], Author("explain", now_us())).revisions())
     except (ExperimentFileError, PlanRefused) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _is_complete(document: object) -> bool:
+    """Whether nothing is left to be filled in when it is applied."""
+    values = document if isinstance(document, list) else [document]
+    return all(isinstance(value, Mapping) and UNFILLED.keys() <= value.keys() for value in values)
 
 
 def _text(explained: Explanation) -> str:

@@ -3,8 +3,8 @@
 import click
 
 from deploy.settings import environment
-from serving_worker.main import log_to_stderr
 from serving_worker.main import serve as serve_until_signal
+from serving_worker.stderr_log import log_to_stderr
 
 EPILOG = """\b
 Examples:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from schemas.events import Assignment, ExperimentId, Micros
 from serving_worker.experiments.assignment import Asker, Reason, framed
 from serving_worker.experiments.definitions import Snapshot
-from serving_worker.experiments.layers import Entry, enter, force, hold_out
+from serving_worker.experiments.layers import HELD_OUT, Entry, enter, force, hold_out
 
 POLICY = "policy"
 """The parameter by which an arm names its ranker."""
@@ -54,7 +54,7 @@ def cannot_be_forced(snapshot: Snapshot, forced: Iterable[ExperimentId], now: Mi
 def _entries(snapshot: Snapshot, asker: Asker, now: Micros) -> Sequence[Entry]:
     unit = framed(asker.unit_id)
     held = [entry for holdback in snapshot.holdbacks if (entry := hold_out(holdback, asker, unit, now))]
-    if any(entry.assignment.reason is Reason.HOLDBACK for entry in held):
+    if any(entry.assignment.reason is HELD_OUT for entry in held):
         return [*held, *_alike(snapshot, asker, Reason.HOLDBACK)]
     return [*held, *[enter(layer, asker, unit, now) for layer in snapshot.layers]]
 
@@ -72,7 +72,8 @@ def _alike(snapshot: Snapshot, asker: Asker, reason: Reason) -> list[Entry]:
 
 
 def _parameters(entries: Iterable[Entry]) -> Mapping[str, str]:
-    arms = [entry.arm for entry in entries if entry.arm is not None]
-    if len(arms) == 1:
-        return arms[0].parameters
-    return {name: value for arm in arms for name, value in arm.parameters.items()}
+    found: dict[str, str] = {}
+    for entry in entries:
+        if entry.arm is not None:
+            found.update(entry.arm.parameters)
+    return found

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -100,6 +101,8 @@ class ExperimentFile:
         """None before the kill file could be read: what it stops is not known, so nothing is served from a file."""
         self.problem: str | None = None
         """Why a file could not be taken when it was last read; None where all could."""
+        self.fault: Exception | None = None
+        """Behind `problem`, where nobody had foreseen it."""
 
     def snapshot(self) -> Snapshot | None:
         return self._snapshot
@@ -108,29 +111,28 @@ class ExperimentFile:
         """Read the files again. True where something has changed, to the good or to the bad; `problem` says which."""
         if self._path is None:
             return False
-        problem, snapshot, known = self.problem, self._snapshot, (self._reading, self.killed)
-        troubles = [self._look_at_kill_file(), self._look_at_definitions(self._path)]
+        problem, snapshot, self.fault = self.problem, self._snapshot, None
+        troubles = [self._tried(self._look_at_kill_file), self._tried(partial(self._look_at_definitions, self._path))]
         self.problem = "; ".join(filter(None, troubles)) or None
-        if known != (self._reading, self.killed):
-            self._renew(known[0] if known[1] == self.killed else None)
         return problem != self.problem or (snapshot and snapshot.layers) is not (self._snapshot and self._snapshot.layers)
 
-    def _renew(self, known: Reading | None) -> None:
-        """`known`: what the present snapshot is of, but for its age."""
-        reading, killed = self._reading, self.killed
-        if reading is None or killed is None:
-            return
-        if self._snapshot is not None and known is not None and known.definitions is reading.definitions:
-            self._snapshot = replace(self._snapshot, validity=reading.validity)
-            return
-        since = BEGINNING if reading.validity is None else reading.validity.as_of
-        self._snapshot = snapshot_of(reading.definitions, killed=killed, since=since, validity=reading.validity)
+    def _tried(self, look: Callable[[], str | None]) -> str | None:
+        """What is wrong. Whatever a look raises is a bad copy: who reloads does so for as long as the process is up."""
+        try:
+            return look()
+        except Exception as fault:  # noqa: BLE001 - told as a problem, with its traceback, and tried again
+            self.fault = fault
+            return f"{self._path}: {fault!r}"
 
     def _look_at_kill_file(self) -> str | None:
         try:
-            self.killed = read_killed(self._kill_file)
+            killed = read_killed(self._kill_file)
         except (OSError, ValueError) as error:
             return f"{self._kill_file}: {error}"
+        if killed != self.killed:
+            self.killed = killed
+            if self._reading is not None:
+                self._snapshot = _snapshot_of(self._reading, killed)
         return None
 
     def _look_at_definitions(self, path: Path) -> str | None:
@@ -138,10 +140,31 @@ class ExperimentFile:
         try:
             text = path.read_bytes()
             if text != self._text:
-                self._text, self._wrong = text, None
-                self._reading = self._read(text)
+                self._wrong = self._trouble_with(text)
+                self._text = text
         except OSError as error:
-            self._text, self._wrong = None, f"{path}: {error.strerror}"
+            self._text, self._wrong = None, error.strerror or str(error)
+        if self._wrong is not None:
+            return f"{path}: {self._wrong}"
+        return None if self._reading is None else self._reading.problem
+
+    def _trouble_with(self, text: bytes) -> str | None:
+        """What is wrong with it; None where it has been taken."""
+        try:
+            self._take(self._read(text))
         except ContractError as error:
-            self._wrong = f"{path}: {error}"
-        return self._wrong if self._wrong or self._reading is None else self._reading.problem
+            return str(error)
+        return None
+
+    def _take(self, reading: Reading) -> None:
+        known = self._reading
+        if self._snapshot is not None and known is not None and known.definitions is reading.definitions:
+            self._snapshot = replace(self._snapshot, validity=reading.validity)
+        elif self.killed is not None:
+            self._snapshot = _snapshot_of(reading, self.killed)
+        self._reading = reading
+
+
+def _snapshot_of(reading: Reading, killed: frozenset[ExperimentId]) -> Snapshot:
+    since = BEGINNING if reading.validity is None else reading.validity.as_of
+    return snapshot_of(reading.definitions, killed=killed, since=since, validity=reading.validity)

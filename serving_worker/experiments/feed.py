@@ -10,13 +10,13 @@ from producers.experiment_log import ExperimentLog
 from schemas.events import Micros
 from serving_worker.config import ExperimentSettings
 from serving_worker.experiments.definitions import ExperimentFile
-from serving_worker.experiments.follower import follow
+from serving_worker.experiments.following import Errand, keep_followed
 from serving_worker.experiments.snapshot_reader import SnapshotReader
 
 logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 10.0
-"""For the follower to end: a poll, a question to the brokers, and the disk."""
+"""For the follower to end."""
 
 
 def experiments_of(settings: ExperimentSettings) -> ExperimentFile:
@@ -29,18 +29,18 @@ def reload(experiments: ExperimentFile) -> bool:
     """Look at the files. Whether they have changed since the last look; what is wrong with them then is said."""
     changed = experiments.reload()
     if changed and experiments.problem:
-        logger.error("experiments stay as they were where they are wrong: %s", experiments.problem)
+        logger.error("experiments stay as they were where they are wrong: %s", experiments.problem, exc_info=experiments.fault)
     return changed
 
 
 @contextmanager
 def following(path: Path | None, open_log: Callable[[], ExperimentLog] | None, now_us: Callable[[], Micros]) -> Iterator[None]:
-    """Follow the topic in a thread while this process holds the lock; where there is no log, the snapshot is only read."""
+    """Have the topic followed while this process holds the lock; where there is no log, the snapshot is only read."""
     if path is None or open_log is None:
         yield
         return
     stop = threading.Event()
-    thread = threading.Thread(target=follow, args=(path, open_log, now_us, stop), name="experiments", daemon=True)
+    thread = threading.Thread(target=keep_followed, args=(Errand(path, open_log, now_us), stop), name="experiments", daemon=True)
     thread.start()
     try:
         yield

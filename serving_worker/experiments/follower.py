@@ -1,19 +1,17 @@
-"""Following the topic of experiments for a host: one process of it writes the snapshot that all of them read.
+"""Following the topic of experiments for a host: what it holds is taken in, and written to the snapshot that all workers read.
 
-Who holds the lock beside the snapshot follows; the others wait for it, and the system hands it on when its holder dies. What was
-taken in stays: revisions of the old snapshot that the topic no longer shows are kept, so that no experiment ever falls back. What
-breaks a rule is refused by name, and all else goes on. `as_of` moves on only while the brokers say that nothing is left to read.
+What was taken in stays: revisions of the old snapshot that the topic no longer shows are kept, so that no experiment ever falls
+back. What breaks a rule is refused by name, and all else goes on. `as_of` moves on only while the brokers say that nothing is
+left to read. `following.py` sees to it that one process of a host follows.
 """
 
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 
 from producers.experiment_log import ExperimentLog, LogUnavailable, Refused
-from producers.file_lock import try_lock
 from schemas.errors import ContractError
 from schemas.events import ExperimentDefinition, ExperimentId, Micros
 from schemas.experiment_history import broken_rules
@@ -27,7 +25,9 @@ ANSWER_TIMEOUT_S = 2.0
 HEARTBEAT_US = 5_000_000
 """How often an idle follower asks the brokers whether it is still up to date."""
 RETRY_S = 1.0
-"""Between two tries for the lock, the log, or the disk."""
+"""Between two tries for the log, or the disk."""
+REFUSED_MAX = 100
+"""Records that are told by name, the newest; how many more there were is told too."""
 
 
 class Intake:
@@ -36,47 +36,60 @@ class Intake:
     def __init__(self, contents: Contents) -> None:
         self._taken = {_key(each): each for each in contents.revisions}
         self._refused: dict[str, Refused] = {}
+        self._left_out = 0
         self._standing = frozenset(broken_rules(contents.revisions))
         """Faults by rules that are newer than what was taken in: no reason to give it up."""
 
     def contents(self) -> Contents:
         """Without the refused records that a later revision of their experiment has healed."""
-        return Contents(tuple(self._taken.values()), tuple(each for each in self._refused.values() if not self._healed(each)))
+        newest = dict(sorted(self._taken))
+        refused = tuple(each for each in self._refused.values() if not _healed(each, newest))
+        return Contents(tuple(self._taken.values()), refused, self._left_out)
 
     def take(self, found: Iterable[ExperimentDefinition | Refused]) -> None:
-        """All at once where that is sound, else one by one."""
         fresh: list[ExperimentDefinition] = []
         for each in found:
             if isinstance(each, Refused):
-                self._refused[each.where] = each
+                self._refuse(each)
             elif (known := self._taken.get(_key(each))) is None:
                 fresh.append(each)
             elif known != each:
-                self._refuse(each, "differs from the same revision as it was taken in before")
-        if self._faults(fresh):
-            for each in fresh:
-                self._take_alone(each)
-        else:
+                self._refuse(_refused(each, "differs from the same revision as it was taken in before"))
+        self._take_sound(fresh)
+
+    def _take_sound(self, fresh: Sequence[ExperimentDefinition]) -> None:
+        """All at once where that is sound, else by halves, down to the ones that are not: the rules look at all that is there."""
+        faults = self._faults(fresh)
+        if not faults:
             self._taken.update((_key(each), each) for each in fresh)
-
-    def _take_alone(self, definition: ExperimentDefinition) -> None:
-        if faults := self._faults([definition]):
-            self._refuse(definition, "; ".join(faults))
+        elif len(fresh) == 1:
+            self._refuse(_refused(fresh[0], "; ".join(faults)))
         else:
-            self._taken[_key(definition)] = definition
+            middle = len(fresh) // 2
+            self._take_sound(fresh[:middle])
+            self._take_sound(fresh[middle:])
 
-    def _faults(self, fresh: list[ExperimentDefinition]) -> list[str]:
+    def _faults(self, fresh: Sequence[ExperimentDefinition]) -> list[str]:
         if not fresh:
             return []
         return [fault for fault in broken_rules([*self._taken.values(), *fresh]) if fault not in self._standing]
 
-    def _refuse(self, definition: ExperimentDefinition, problem: str) -> None:
-        name = name_of(definition)
-        self._refused[name] = Refused(name, name, problem)
+    def _refuse(self, refused: Refused) -> None:
+        self._refused.pop(refused.where, None)
+        self._refused[refused.where] = refused
+        if len(self._refused) > REFUSED_MAX:
+            del self._refused[next(iter(self._refused))]
+            self._left_out += 1
 
-    def _healed(self, refused: Refused) -> bool:
-        experiment_id, _, revision = refused.key.rpartition(":")
-        return revision.isdecimal() and any(known == experiment_id and number > int(revision) for known, number in self._taken)
+
+def _refused(definition: ExperimentDefinition, problem: str) -> Refused:
+    name = name_of(definition)
+    return Refused(name, name, problem)
+
+
+def _healed(refused: Refused, newest: Mapping[ExperimentId, int]) -> bool:
+    experiment_id, _, revision = refused.key.rpartition(":")
+    return revision.isdecimal() and newest.get(ExperimentId(experiment_id), 0) > int(revision)
 
 
 class Follower:
@@ -107,24 +120,22 @@ class Follower:
 
 
 def follow(path: Path, open_log: Callable[[], ExperimentLog], now_us: Callable[[], Micros], stop: Event) -> None:
-    """Until `stop`: wait for the lock, then follow; what goes wrong is said and tried again."""
+    """Until `stop`; what goes wrong is said and tried again."""
     while not stop.is_set():
         try:
-            with _lock(path) as held:
-                if held:
-                    _follow_alone(path, open_log, now_us, stop)
+            with closing(open_log()) as log:
+                _follow(Follower(log, path, now_us), stop)
         except Exception:
             logger.exception("following the experiments failed; it is begun anew")
-        stop.wait(RETRY_S)
+            stop.wait(RETRY_S)
 
 
-def _follow_alone(path: Path, open_log: Callable[[], ExperimentLog], now_us: Callable[[], Micros], stop: Event) -> None:
-    with closing(open_log()) as log:
-        follower, trouble = Follower(log, path, now_us), ""
-        while not stop.is_set():
-            trouble = _said(_trouble_of(follower), trouble)
-            if trouble:
-                stop.wait(RETRY_S)
+def _follow(follower: Follower, stop: Event) -> None:
+    trouble = ""
+    while not stop.is_set():
+        trouble = _said(_trouble_of(follower), trouble)
+        if trouble:
+            stop.wait(RETRY_S)
 
 
 def _trouble_of(follower: Follower) -> str:
@@ -146,22 +157,12 @@ def _standing(path: Path) -> tuple[int, Contents]:
     """The copy that the host has already. One that is wrong is begun anew: the topic has it all."""
     try:
         head, body = split(path.read_bytes())
-        return head.sequence, decode_body(head, body)
+        return head.sequence, decode_body(body)
     except FileNotFoundError:
         return 0, Contents()
     except ContractError:
         logger.exception("%s is begun anew", path)
         return 0, Contents()
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[bool]:
-    """Whether this process has the lock beside `path`. The system takes it from a process that has ended."""
-    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        yield try_lock(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _key(definition: ExperimentDefinition) -> tuple[ExperimentId, int]:

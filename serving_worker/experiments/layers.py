@@ -26,8 +26,8 @@ from serving_worker.experiments.assignment import Asker, Domain, Reason, fall, p
 T = TypeVar("T")
 
 _STOPPING = frozenset({ExperimentStatus.PAUSED, ExperimentStatus.ENDED})
-_ASSIGNED = Reason.ASSIGNED
-"""By a name of its own: looking up a member of an enum takes longer than the hash does."""
+_ASSIGNED, HELD_OUT = Reason.ASSIGNED, Reason.HOLDBACK
+"""By names of their own: looking up a member of an enum takes longer than the hash does."""
 BEGINNING = Micros(-(2**63))
 """Of time."""
 
@@ -178,7 +178,7 @@ def hold_out(holdback: Holdback, asker: Asker, unit: bytes, now: Micros) -> Entr
         return None
     arm = tenant.draw(unit)
     held = arm is tenant.definition.arms[0]
-    return Entry(tenant.assignment(arm, Reason.HOLDBACK if held else Reason.ASSIGNED, None), arm)
+    return Entry(tenant.assignment(arm, HELD_OUT if held else _ASSIGNED, None), arm)
 
 
 def _timeline(

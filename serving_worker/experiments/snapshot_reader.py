@@ -23,12 +23,14 @@ class SnapshotReader:
 
     def _contents(self, head: Head, body: bytes) -> Contents:
         if self._known is None:
-            return decode_body(head, body)
+            return decode_body(body)
         known, contents = self._known
         if head.sequence < known.sequence:
             raise ContractError("it is older than the one that is served")
-        return contents if head.sha256 == known.sha256 else decode_body(head, body)
+        return contents if head.sha256 == known.sha256 else decode_body(body)
 
     def _reading(self, head: Head, contents: Contents) -> Reading:
         wrong = [f"refused {each.key or each.where}: {each.problem}" for each in contents.refused]
+        if contents.left_out:
+            wrong.append(f"refused {contents.left_out} more before them")
         return Reading(contents.revisions, Validity(Micros(head.as_of), self._age_us_max), "; ".join(wrong) or None)

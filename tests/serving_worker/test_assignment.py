@@ -24,13 +24,16 @@ from schemas.events import (
     Micros,
     UnitId,
 )
+from schemas.experiment_rules import BUCKETS
 from serving_worker.experiments.assignment import Asker, Domain, Reason, bucket_of, framed, place
+from serving_worker.experiments.decision import decide
 from serving_worker.experiments.definitions import snapshot_of
 from serving_worker.experiments.layers import Layer, enter
 from tests.schemas.experiment_samples import DEFINITION as SAMPLE
 from tests.schemas.experiment_samples import NOW
 
-VECTORS = json.loads((Path(__file__).parents[2] / "docs/assignment-vectors.json").read_text(encoding="utf-8"))["vectors"]
+PUBLISHED = json.loads((Path(__file__).parents[2] / "docs/assignment-vectors.json").read_text(encoding="utf-8"))
+VECTORS = PUBLISHED["vectors"]
 MASK = 2**64 - 1
 ARMS = (Arm("control", 1), Arm("treatment", 3, {"policy": "plackett_luce"}))
 DEFINITION = replace(SAMPLE, arms=ARMS)
@@ -69,13 +72,38 @@ def mixed(value: int) -> int:
     return value ^ value >> 33
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector['domain']}:{vector['salt']}:{vector['unit']}")
+def name_of(vector: dict[str, Any]) -> str:
+    return f"{vector['domain']}:{vector['salt']}:{vector['unit']}"
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=name_of)
 def test_the_published_vectors_hold_for_both_implementations(vector: dict[str, Any]) -> None:
     domain, salt, unit, places = (vector[name] for name in ("domain", "salt", "unit", "places"))
-    data = b"".join(struct.pack(">I", len(text.encode())) + text.encode() for text in (domain, salt, unit))
+    texts = [text.encode(PUBLISHED["encoding"]) for text in (domain, salt, unit)]
+    data = b"".join(len(text).to_bytes(PUBLISHED["length_bytes"], PUBLISHED["byte_order"]) + text for text in texts)
     assert data.hex() == vector["hashed"]
     assert murmur3_x64_128_first_half(data) == int(vector["first_64_bits"])
     assert place(Domain(domain), salt, unit, places) == vector["place"]
+    assert (places == PUBLISHED["buckets"]) if domain == "layer" else (places == sum(vector["weights"]))
+
+
+def test_the_published_hash_is_named_by_its_variant_and_its_seed() -> None:
+    digest = getattr(mmh3, f"mmh3_{PUBLISHED['variant'].removeprefix('murmur3_')}_uintdigest")
+    for vector in VECTORS:
+        assert digest(bytes.fromhex(vector["hashed"]), PUBLISHED["seed"]) & MASK == int(vector["first_64_bits"])
+    assert PUBLISHED["domains"] == [domain.value for domain in Domain]
+    assert PUBLISHED["buckets"] == BUCKETS
+
+
+@pytest.mark.parametrize("vector", [vector for vector in VECTORS if vector["domain"] != "layer"], ids=name_of)
+def test_the_published_arms_are_those_that_serving_draws(vector: dict[str, Any]) -> None:
+    arms = tuple(Arm(str(number), weight) for number, weight in enumerate(vector["weights"]))
+    asked: dict[str, Any] = {"arms": arms, "arm_salt": vector["salt"]}
+    if vector["domain"] == "holdback":
+        asked |= {"kind": ExperimentKind.HOLDBACK, "surfaces": (), "bucket_ranges": (), "layer_id": None, "layer_salt": None}
+    snapshot = snapshot_of([replace(SAMPLE, **asked)])
+    (assignment,) = decide(snapshot, replace(ASKER, unit_id=UnitId(vector["unit"])), NOW, "popularity").assignments
+    assert assignment.arm == str(vector["arm"])
 
 
 @given(st.binary(max_size=100))

@@ -1,25 +1,26 @@
 """The host's snapshot: who follows writes it, what is in it never falls back, and what is wrong is refused by name."""
 
-import json
-import multiprocessing
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from producers.experiment_log import LogUnavailable, Refused
 from schemas.events import BucketRange, ExperimentDefinition, ExperimentId, ExperimentStatus, Micros, UnitId
+from schemas.experiment_history import broken_rules
 from serving_worker.experiments.assignment import Asker, Reason
 from serving_worker.experiments.decision import decide
 from serving_worker.experiments.definitions import ExperimentFile, Snapshot
-from serving_worker.experiments.follower import HEARTBEAT_US, Follower, Intake, follow
+from serving_worker.experiments.follower import HEARTBEAT_US, REFUSED_MAX, Follower, Intake, follow
 from serving_worker.experiments.kill_file import kill, lift, read_killed
-from serving_worker.experiments.snapshot_file import Contents, decode_body, encode_body, split, write
+from serving_worker.experiments.snapshot_file import Contents, SnapshotFileError, decode_body, encode_body, split
 from serving_worker.experiments.snapshot_reader import SnapshotReader
 from tests.schemas.experiment_samples import DEFINITION, NOW
+from tests.schemas.record_strategies import records
 from tests.waiting import eventually
 
 AGE_S = 3_600
@@ -73,7 +74,7 @@ class Host:
         return decide(snapshot, ASKER, self.now, "popularity").assignments[0].reason
 
     def contents(self) -> Contents:
-        return decode_body(*split(self.path.read_bytes()))
+        return decode_body(split(self.path.read_bytes())[1])
 
 
 @pytest.fixture
@@ -170,22 +171,64 @@ def test_faults_by_newer_rules_do_not_undo_what_was_taken_in() -> None:
     assert [each.revision for each in intake.contents().revisions] == [1, 2]
 
 
-@pytest.mark.parametrize(
-    "spoil", [lambda text: text[:-1], lambda text: text[:9], lambda text: text.replace(b"arm-1", b"arm-2"), lambda _: b""]
-)
-def test_a_spoilt_snapshot_is_refused_and_the_last_good_one_stays(
-    host: Host, tmp_path: Path, spoil: Callable[[bytes], bytes]
-) -> None:
+def test_a_spoilt_snapshot_is_refused_and_replaced_and_the_last_good_one_stays(host: Host, tmp_path: Path) -> None:
     host.reads(DEFINITION)
     assert host.reason() == Reason.ASSIGNED
-    host.path.write_bytes(spoil(host.path.read_bytes()))
+    host.path.write_bytes(host.path.read_bytes()[:-1])
     assert host.reason() == Reason.ASSIGNED
-    fresh = ExperimentFile(host.path, None, SnapshotReader(AGE_S))
-    assert fresh.reload()
-    assert fresh.snapshot() is None
-    assert str(host.path) in str(fresh.problem)
-    assert Host(tmp_path).reads(DEFINITION), "a follower begins anew"
+    assert str(host.path) in str(host.reader.problem)
+    host.now = Micros(NOW + HEARTBEAT_US)
+    assert host.reads(), "the follower writes all of it whenever it says that it is up to date"
     assert host.reason() == Reason.ASSIGNED
+    assert host.reader.problem is None
+    host.path.write_bytes(host.path.read_bytes()[:-1])
+    another = Host(tmp_path)
+    another.now = Micros(host.now + 1)
+    assert another.reads(DEFINITION), "another one begins anew"
+    assert host.reason() == Reason.ASSIGNED
+    assert host.reader.problem is None
+
+
+def damaged(text: bytes) -> Iterator[bytes]:
+    """Cut off before every byte, and with one bit of it turned over."""
+    for place in range(len(text)):
+        yield text[:place]
+        for bit in (0x01, 0x20, 0x80):
+            yield text[:place] + bytes([text[place] ^ bit]) + text[place + 1 :]
+
+
+def test_no_byte_of_the_snapshot_can_be_damaged_unnoticed(host: Host) -> None:
+    host.reads(DEFINITION)
+    host.now = Micros(NOW + HEARTBEAT_US)
+    host.reads()
+    written = host.path.read_bytes()
+    for text in damaged(written):
+        assert host.reader.reload(), "the good one is taken again"
+        assert host.reader.problem is None
+        kept = snapshot_of(host)
+        host.path.write_bytes(text)
+        assert host.reader.reload(), text
+        assert str(host.path) in str(host.reader.problem)
+        assert snapshot_of(host) is kept
+        fresh = ExperimentFile(host.path, None, SnapshotReader(AGE_S))
+        assert fresh.reload()
+        assert fresh.snapshot() is None
+        Follower(ScriptedLog(), host.path, lambda: NOW)
+        host.path.write_bytes(written)
+
+
+def test_a_kill_counts_while_a_copy_runs_into_a_fault_that_nobody_foresaw(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.reads(DEFINITION)
+    host.reason()
+    monkeypatch.setattr(SnapshotReader, "__call__", lambda *_: 1 // 0)
+    host.now = Micros(NOW + HEARTBEAT_US)
+    host.reads()
+    kill(host.kill_file, DEFINITION.experiment_id, "burns")
+    assert host.reason() == Reason.KILLED
+    assert "ZeroDivisionError" in str(host.reader.problem)
+    assert not host.reader.reload(), "it is told once"
+    monkeypatch.undo()
+    assert host.reader.reload(), "and tried again"
     assert host.reader.problem is None
 
 
@@ -274,34 +317,61 @@ def test_two_who_kill_at_once_both_do(tmp_path: Path) -> None:
     assert read_killed(path) == frozenset(names)
 
 
-def _follow(path: str, name: str, stop: Any) -> None:
-    log = ScriptedLog(replace(DEFINITION, experiment_id=ExperimentId(name)))
-    follow(Path(path), lambda: log, lambda: NOW, stop)
+def test_of_refused_records_the_newest_are_told_by_name_and_the_others_by_number(host: Host) -> None:
+    garbage = [Refused(f"topic[0] at {place}", "", "no such schema") for place in range(REFUSED_MAX + 20)]
+    host.reads(DEFINITION, *garbage)
+    assert host.contents().refused == tuple(garbage[20:])
+    assert host.reason() == Reason.ASSIGNED
+    assert str(host.reader.problem).endswith("refused 20 more before them")
 
 
-def test_one_process_of_a_host_writes_and_another_takes_over_when_it_dies(tmp_path: Path) -> None:
-    path = tmp_path / "experiments.snapshot"
-    spawn = multiprocessing.get_context("spawn")
-    stop = spawn.Event()
+def test_one_bad_revision_among_many_costs_few_looks_at_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look is at the whole history."""
+    looks: list[int] = []
 
-    def writers() -> set[str]:
-        if not path.exists():
-            return set()
-        return {each["experiment_id"] for each in json.loads(split(path.read_bytes())[1])["experiments"]}
+    def counted(definitions: Sequence[ExperimentDefinition]) -> list[str]:
+        looks.append(len(definitions))
+        return broken_rules(definitions)
 
-    # an event each: one that is shared stays locked for ever if its holder is killed; kept, or it is gone before it is opened
-    never = spawn.Event()
-    first = spawn.Process(target=_follow, args=(str(path), "first", never), daemon=True)
-    second = spawn.Process(target=_follow, args=(str(path), "second", stop), daemon=True)
-    first.start()
-    assert eventually(lambda: writers() == {"first"}, 30)
-    second.start()
-    path.unlink()
-    assert not eventually(path.exists, 1.5), "the first has nothing to say, and the second waits for the lock"
-    write(path, 1, NOW, encode_body(Contents()))
-    first.kill()
-    first.join(30)
-    assert eventually(lambda: writers() == {"second"}, 30)
+    monkeypatch.setattr("serving_worker.experiments.follower.broken_rules", counted)
+    intake = Intake(Contents())
+    sound = [replace(DEFINITION, revision=revision) for revision in range(1, 257)]
+    intake.take([*sound[:100], replace(DEFINITION, revision=1_000, owner=""), *sound[100:]])
+    assert intake.contents().revisions == tuple(sound)
+    assert [each.key for each in intake.contents().refused] == ["ab-1:1000"]
+    assert len(looks) < 30
+
+
+@given(st.lists(records(ExperimentDefinition), max_size=3), st.lists(records(Refused), max_size=3), st.integers(0, 2**31))
+def test_the_snapshot_holds_whatever_a_revision_can_say(
+    revisions: list[ExperimentDefinition], refused: list[Refused], left_out: int
+) -> None:
+    contents = Contents(tuple(revisions), tuple(refused), left_out)
+    assert decode_body(encode_body(contents)) == contents
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'{"revisions":[{}]}', b'{"revisions":[],"refused":[1]}'])
+def test_a_body_of_another_kind_is_refused(body: bytes) -> None:
+    with pytest.raises(SnapshotFileError):
+        decode_body(body)
+
+
+def test_a_log_that_cannot_be_opened_or_read_is_tried_again(host: Host) -> None:
+    stop, opened = threading.Event(), 0
+
+    def open_log() -> ScriptedLog:
+        nonlocal opened
+        opened += 1
+        if opened == 1:
+            raise ValueError("nobody foresaw this")
+        return host.log
+
+    thread = threading.Thread(target=follow, args=(host.path, open_log, lambda: NOW, stop))
+    host.log.up = False
+    thread.start()
+    assert eventually(lambda: opened == 2, 30)
+    host.log.waiting, host.log.up = [DEFINITION], True
+    assert eventually(host.path.exists, 30)
     stop.set()
-    second.join(30)
-    assert second.exitcode == 0
+    thread.join(30)
+    assert host.reason() == Reason.ASSIGNED

@@ -1,4 +1,4 @@
-"""Experiments from the topic to the workers of a host: four processes, a stop, and a cold start where Kafka is not."""
+"""Experiments from the topic to the workers of a host: four processes, stops, and a cold start where Kafka is not."""
 
 import json
 import logging
@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
+from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,10 @@ pytestmark = pytest.mark.integration
 WORKERS = 4
 PAUSE_S = 0.02
 FILLED_IN = {"revision", "changed_by", "changed_at", "effective_at"}
-ARMS = [{"name": "control", "weight": 1}, {"name": "treatment", "weight": 1, "parameters": {"rows": "2"}}]
-WISH = {**{name: value for name, value in DOCUMENT.items() if name not in FILLED_IN}, "arms": ARMS}
+EXPERIMENTS = ("ab-1", "ab-2", "ab-3")
+"""Each is stopped once. A machine that is busy with something else may spoil one stop, not all."""
+PROMISE_S = 2.0
+LIMIT_S = 10.0
 
 
 @pytest.fixture
@@ -44,6 +48,14 @@ def said(installation: Mapping[str, str], *arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
+def wish_of(experiment_id: str) -> dict[str, Any]:
+    """In a layer of its own, with a parameter of its own: what the one before owned is nobody's for a day."""
+    arms = [{"name": "control", "weight": 1}, {"name": "treatment", "weight": 1, "parameters": {f"rows of {experiment_id}": "2"}}]
+    own = {name: f"{name} of {experiment_id}" for name in ("layer_id", "layer_salt", "arm_salt")}
+    known = {name: value for name, value in DOCUMENT.items() if name not in FILLED_IN}
+    return {**known, **own, "experiment_id": experiment_id, "arms": arms}
+
+
 class Worker:
     """A worker and its client."""
 
@@ -54,19 +66,19 @@ class Worker:
     def ready(self) -> bool:
         return self.client.get("/readyz").status_code == 200
 
-    def exposes(self) -> bool:
-        """Whether an arm decides an answer now."""
-        before = self._exposures()
+    def exposes(self, experiment_id: str) -> bool:
+        """Whether an arm of it decides an answer now."""
+        before = self._exposures(experiment_id)
         assert self.client.post("/v1/recommendations", json={"unit_id": "u", "surface": "home", "k": 1}).status_code == 200
-        return self._exposures() > before
+        return self._exposures(experiment_id) > before
 
-    def _exposures(self) -> float:
+    def _exposures(self, experiment_id: str) -> float:
         families = text_string_to_metric_families(self.client.get("/metrics").text)
         samples = [sample for family in families for sample in family.samples]
         return sum(
             sample.value
             for sample in samples
-            if sample.name == "tailrace_serving_worker_exposures_total" and sample.labels["experiment_id"] == "ab-1"
+            if sample.name == "tailrace_serving_worker_exposures_total" and sample.labels["experiment_id"] == experiment_id
         )
 
     def end(self) -> None:
@@ -75,36 +87,50 @@ class Worker:
         self.process.communicate(timeout=30)
 
 
-def test_a_stop_reaches_every_worker_of_a_host(serve: Serve, installation: Mapping[str, str], tmp_path: Path) -> None:
-    wish = tmp_path / "ab-1.json"
-    wish.write_text(json.dumps(WISH), encoding="utf-8")
+def test_a_stop_counts_in_every_worker_of_a_host_within_two_seconds(
+    serve: Serve, installation: Mapping[str, str], tmp_path: Path
+) -> None:
     snapshot = tmp_path / "experiments"
     named = {**installation, "TAILRACE_EXPERIMENTS_SNAPSHOT": str(snapshot), "TAILRACE_SHUTDOWN_MS": "10000"}
     workers = [Worker(serve("--port", "0", **named)) for _ in range(WORKERS)]
     assert all(eventually(worker.ready, 30) for worker in workers)
-    assert not any(worker.exposes() for worker in workers)
+    running, stopped_at = b"", {}
+    for experiment_id in EXPERIMENTS:
+        _start(installation, workers, experiment_id, tmp_path / f"{experiment_id}.json")
+        running = running or snapshot.read_bytes()
+        stopped_at[experiment_id] = _stop(installation, workers, experiment_id)
+    for worker in workers:
+        worker.end()
+    served = Log(installation).read(RecommendationServed, RECOMMENDATIONS)
+    delays_s = [max(_delays_s(served, name, at)) for name, at in stopped_at.items()]
+    logger.warning("the last exposure after each stop, of all workers: %s s", ", ".join(f"{delay:.3f}" for delay in delays_s))
+    assert min(delays_s) <= PROMISE_S
+    assert max(delays_s) <= LIMIT_S
 
-    said(installation, "apply", str(wish))
-    assert all(eventually(worker.exposes, 10) for worker in workers)
-    running = snapshot.read_bytes()
+    _starts_cold(serve, snapshot, running)
 
+
+def _start(installation: Mapping[str, str], workers: list[Worker], experiment_id: str, file: Path) -> None:
+    assert not any(worker.exposes(experiment_id) for worker in workers)
+    file.write_text(json.dumps(wish_of(experiment_id)), encoding="utf-8")
+    said(installation, "apply", str(file))
+    assert all(eventually(partial(worker.exposes, experiment_id), LIMIT_S) for worker in workers)
+
+
+def _stop(installation: Mapping[str, str], workers: list[Worker], experiment_id: str) -> int:
+    """While all workers are asked without end. When it was said, in microseconds."""
     ended = threading.Event()
     askers = [threading.Thread(target=_ask_until, args=(worker, ended)) for worker in workers]
     for asker in askers:
         asker.start()
-    stopped_at = said(installation, "stop", "ab-1")["changes"][0]["revision"]["changed_at"]
-    followed = eventually(lambda: not any(worker.exposes() for worker in workers), 10)
-    ended.set()
-    for asker in askers:
-        asker.join(30)
-    assert followed
-    for worker in workers:
-        worker.end()
-    delays_s = _delays_s(Log(installation).read(RecommendationServed, RECOMMENDATIONS), stopped_at)
-    logger.warning("the last exposure after the stop, by worker: %s s", ", ".join(f"{delay:.3f}" for delay in delays_s))
-    assert len(delays_s) == WORKERS
-
-    _starts_cold(serve, snapshot, running)
+    try:
+        stopped_at: int = said(installation, "stop", experiment_id)["changes"][0]["revision"]["changed_at"]
+        assert eventually(lambda: not any(worker.exposes(experiment_id) for worker in workers), LIMIT_S)
+    finally:
+        ended.set()
+        for asker in askers:
+            asker.join(30)
+    return stopped_at
 
 
 def _ask_until(worker: Worker, ended: threading.Event) -> None:
@@ -113,12 +139,13 @@ def _ask_until(worker: Worker, ended: threading.Event) -> None:
             client.post("/v1/recommendations", json={"unit_id": "u", "surface": "home", "k": 1})
 
 
-def _delays_s(served: list[RecommendationServed], stopped_at: int) -> list[float]:
-    """Of each worker, how long after the stop an arm last decided an answer; 0 where none did."""
-    found = {each.producer_id: 0.0 for each in served}
+def _delays_s(served: list[RecommendationServed], experiment_id: str, stopped_at: int) -> list[float]:
+    """Of each worker, how long after the stop an arm of it last decided an answer; negative where none did since."""
+    found: dict[str, float] = {}
     for each in served:
-        if any(assignment.exposed for assignment in each.assignments):
-            found[each.producer_id] = max(found[each.producer_id], (each.occurred_at - stopped_at) / 1e6)
+        if any(assignment.exposed and assignment.experiment_id == experiment_id for assignment in each.assignments):
+            found[each.producer_id] = max(found.get(each.producer_id, -inf), (each.occurred_at - stopped_at) / 1e6)
+    assert len(found) == WORKERS
     return sorted(found.values())
 
 
@@ -129,21 +156,21 @@ def _starts_cold(serve: Serve, snapshot: Path, running: bytes) -> None:
     named = {"TAILRACE_EXPERIMENTS_SNAPSHOT": str(cold)}
     first = Worker(serve("--port", "0", **named))
     assert eventually(first.ready, 30)
-    assert first.exposes()
+    assert first.exposes("ab-1")
     killed = CliRunner().invoke(main, ["experiments", "kill", "ab-1"], env=named)
     assert killed.exit_code == 0, killed.output
-    assert eventually(lambda: not first.exposes(), 10)
+    assert eventually(lambda: not first.exposes("ab-1"), 10)
     first.process.kill()
 
     second = Worker(serve("--port", "0", **named))
     assert eventually(second.ready, 30)
-    assert not second.exposes()
+    assert not second.exposes("ab-1")
     shutil.move(f"{cold}.kill", f"{cold}.lifted")
-    assert eventually(second.exposes, 10)
+    assert eventually(partial(second.exposes, "ab-1"), 10)
     second.end()
 
     third = Worker(serve("--port", "0", **named, TAILRACE_EXPERIMENTS_AGE_S_MAX="1"))
     assert eventually(third.ready, 30)
-    assert not third.exposes()
+    assert not third.exposes("ab-1")
     third.end()
     first.client.close()

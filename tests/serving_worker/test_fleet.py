@@ -70,6 +70,22 @@ def test_one_address_tells_of_all_processes_and_a_dead_one_is_replaced(serve: Se
     assert eventually(lambda: not any(psutil.pid_exists(int(pid)) for pid in children), 10)
 
 
+def test_processes_that_cannot_come_up_say_so_and_are_started_again_after_a_while(serve: Serve, tmp_path: Path) -> None:
+    process = serve("--port", "0", "--workers", "2")
+    url = url_of(process)
+    catalogue = tmp_path / "catalogue.json"
+    kept = catalogue.read_bytes()
+    catalogue.unlink()
+    assert process.stderr is not None
+    assert any("this process cannot come up; another is started in" in line for line in process.stderr)
+    catalogue.write_bytes(kept)
+    with httpx2.Client(base_url=url, timeout=60) as client:
+        assert client.get("/readyz").status_code == 200
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
 def test_at_sigterm_a_worker_is_unready_and_answers_until_it_has_drained(serve: Serve) -> None:
     process = serve("--port", "0", TAILRACE_DRAIN_MS="2000")
     url = url_of(process)

@@ -270,6 +270,19 @@ def test_a_worker_without_a_good_file_of_experiments_answers_and_is_not_ready(st
     assert worker.client.get("/readyz").json() == {"ready": True, "unready": {}}
 
 
+def test_no_file_of_experiments_keeps_a_worker_from_coming_up_or_from_looking_again(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
+    experiments = tmp_path / "experiments.json"
+    experiments.write_text("[" * 1_000_000, encoding="utf-8")
+    worker = start_worker(experiments=ExperimentSettings(experiments, reload_s=0.01))
+    assert worker.post("recommendations", ASK).status_code == 200
+    assert "RecursionError" in worker.client.get("/readyz").json()["unready"]["experiments"]
+    assert 'tailrace_serving_worker_experiments_reloads_total{result="bad"} 1.0' in worker.client.get("/metrics").text
+    experiments.write_text("[]", encoding="utf-8")
+    assert eventually(lambda: worker.client.get("/readyz").status_code == 200, 30)
+
+
 def test_metrics_tell_of_requests_answers_and_events(start_worker: StartWorker) -> None:
     worker = start_worker(default_policy="plackett_luce")
     worker.post("recommendations", ASK)

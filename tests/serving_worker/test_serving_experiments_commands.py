@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from deploy.cli import main
+from producers.experiment_log import Refused
 from producers.main import now_us
 from schemas.events import BucketRange, EligibilityRule, ExperimentDefinition, ExperimentId, ExperimentStatus, Micros, UnitId
 from schemas.experiment_rules import BUCKETS
@@ -97,6 +98,54 @@ def test_a_hosts_snapshot_is_explained_as_its_workers_serve_it(tmp_path: Path) -
     assert reason() == Reason.ASSIGNED
     write(path, 1, Micros(now_us() - 10**12), encode_body(Contents((DEFINITION,))))
     assert reason() == Reason.STALE_CONFIG
+
+
+def explained_here(*arguments: str, **variables: str) -> Any:
+    result = run("explain", "unit-1", "--surface", "home", *arguments, "--json", variables=variables)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_the_workers_own_kill_file_and_greatest_age_count(tmp_path: Path) -> None:
+    path, killed = tmp_path / "experiments", tmp_path / "killed"
+    write(path, 1, Micros(now_us() - 100_000_000), encode_body(Contents((DEFINITION,))))
+    killed.write_text("ab-1\n", encoding="utf-8")
+
+    def reason(**variables: str) -> str:
+        return str(explained_here("--snapshot", str(path), **variables)["steps"][0]["reason"])
+
+    assert reason() == Reason.ASSIGNED
+    assert reason(TAILRACE_EXPERIMENTS_KILL_FILE=str(killed)) == Reason.KILLED
+    assert reason(TAILRACE_EXPERIMENTS_AGE_S_MAX="99") == Reason.STALE_CONFIG
+    assert reason(TAILRACE_EXPERIMENTS_AGE_S_MAX="1000") == Reason.ASSIGNED
+
+
+def test_what_workers_refuse_or_leave_out_of_a_snapshot_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "experiments"
+    refused = Refused("topic[0] at 7", "ab-9:1", "no such schema")
+    write(path, 1, now_us(), encode_body(Contents((DEFINITION,), (refused,))))
+    told = run("explain", "unit-1", "--surface", "home", "--snapshot", str(path))
+    assert (told.exit_code, "ab-9:1: no such schema" in told.stderr) == (0, True)
+    path.write_bytes(path.read_bytes()[:-1])
+    torn = run("explain", "unit-1", "--surface", "home", "--snapshot", str(path))
+    assert (torn.exit_code, "its contents are not those that were written" in torn.stderr) == (1, True)
+
+
+def test_the_workers_own_file_is_explained_with_all_its_revisions_and_its_kill_file(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.json"
+    path.write_text(json.dumps([{**DOCUMENT, "revision": 2}, {**DOCUMENT, "revision": 3, "owner": "else"}]), encoding="utf-8")
+    assert explained_here("--file", str(path))["decision"]["assignments"][0]["revision"] == 3
+    assert run("kill", "ab-1", variables={"TAILRACE_EXPERIMENTS_FILE": str(path)}).exit_code == 0
+    assert explained_here("--file", str(path))["steps"][0]["reason"] == Reason.KILLED
+
+
+def test_the_default_policy_is_the_workers_unless_another_is_asked_about(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.json"
+    path.write_text("[]", encoding="utf-8")
+    assert explained_here("--file", str(path))["decision"]["policy_id"] == "popularity"
+    asked = {"TAILRACE_DEFAULT_POLICY": "plackett_luce"}
+    assert explained_here("--file", str(path), **asked)["decision"]["policy_id"] == "plackett_luce"
+    assert explained_here("--file", str(path), "--default-policy", "mine", **asked)["decision"]["policy_id"] == "mine"
 
 
 def test_killing_says_where_and_what(tmp_path: Path) -> None:

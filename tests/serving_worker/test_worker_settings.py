@@ -36,6 +36,14 @@ def test_every_wrong_setting_is_named_at_once() -> None:
     assert all(name in named for name in ("TAILRACE_CATALOGUE_FILE", "TAILRACE_HTTP_PORT", "TAILRACE_K_MAX"))
 
 
+def test_experiments_are_looked_at_often_enough_for_a_stop_to_count_within_two_seconds() -> None:
+    catalogue = {"TAILRACE_CATALOGUE_FILE": "catalogue.json"}
+    slowest = WorkerSettings.from_environment({**catalogue, "TAILRACE_EXPERIMENTS_RELOAD_MS": "1000"})
+    assert slowest.experiments.reload_s == 1.0
+    with pytest.raises(ConfigurationError, match="TAILRACE_EXPERIMENTS_RELOAD_MS=1001 is not within 10 and 1000"):
+        WorkerSettings.from_environment({**catalogue, "TAILRACE_EXPERIMENTS_RELOAD_MS": "1001"})
+
+
 @pytest.mark.parametrize(
     ("document", "fault"),
     [

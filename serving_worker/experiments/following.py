@@ -1,0 +1,124 @@
+"""One follower a host, in a process of its own.
+
+Who holds the lock beside the snapshot has the topic followed; the others wait for it, and the system hands it on when its holder
+is gone. The rules look at the whole history whenever it changes: within a worker that would hold up requests. So a process of its
+own does it, and gives way to those that answer. Its standard input says what to follow, and ends with the worker, however that
+ends. It has the lock too, so nobody follows beside it.
+"""
+
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from weakref import WeakSet
+
+from producers.experiment_log import ExperimentLog
+from producers.file_lock import try_lock
+from schemas.events import Micros
+from serving_worker.experiments.follower import RETRY_S, follow
+from serving_worker.isolation.give_way import ALL
+from serving_worker.isolation.process import host_environment
+from serving_worker.stderr_log import log_to_stderr
+
+logger = logging.getLogger(__name__)
+
+NICE = 5
+"""Beside workers that are busy a stop should still come through at once."""
+LOOK_S = 0.2
+"""How often it is seen whether the process is still there."""
+END_TIMEOUT_S = 8.0
+"""For the process to end: a poll, a question to the brokers, and the disk."""
+_GIVE_WAY = ("serving_worker.isolation.give_way", str(NICE), ALL, "serving_worker.experiments.following")
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What to follow, and where to. Goes through pickle, so the functions are those of modules."""
+
+    path: Path
+    open_log: Callable[[], ExperimentLog]
+    now_us: Callable[[], Micros]
+
+
+def keep_followed(errand: Errand, stop: Event) -> None:
+    """Until `stop`: wait for the lock, then have the topic followed. A process that ends is started again."""
+    while not stop.is_set():
+        try:
+            with _lock(errand.path) as lock:
+                if lock is not None:
+                    _have_followed(errand, lock, stop)
+        except Exception:
+            logger.exception("the experiments are not followed by this process; it is tried again")
+        stop.wait(RETRY_S)
+
+
+def _have_followed(errand: Errand, lock: int, stop: Event) -> None:
+    arguments = (sys.executable, "-P", "-m", *_GIVE_WAY)
+    with subprocess.Popen(  # noqa: S603 - our own module
+        arguments,
+        env=host_environment(os.environ),
+        pass_fds=(lock,),
+        stdin=subprocess.PIPE,
+        bufsize=0,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        assert process.stdin is not None
+        _STARTED.add(process)
+        try:
+            process.stdin.write(pickle.dumps(errand))
+            while process.poll() is None and not stop.wait(LOOK_S):
+                pass
+            process.stdin.close()
+            if process.wait(END_TIMEOUT_S) != 0:
+                logger.error("the follower of the experiments has ended with %d", process.returncode)
+        finally:
+            process.kill()
+
+
+_STARTED: WeakSet["subprocess.Popen[bytes]"] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    """In a forked process: with a copy of its input's other end here, a follower would not see its worker end."""
+    for process in list(_STARTED):
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+def main() -> None:
+    """The process that follows."""
+    log_to_stderr()
+    errand: Errand = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the worker that started this
+    stop = Event()
+    threading.Thread(target=_await_end_of_worker, args=(stop,), daemon=True).start()
+    follow(errand.path, errand.open_log, errand.now_us, stop)
+
+
+def _await_end_of_worker(stop: Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[int | None]:
+    """The lock beside `path`, if nobody else has it. The system takes it from processes that have ended."""
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        yield descriptor if try_lock(descriptor) else None
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()
