@@ -1,4 +1,4 @@
-"""Wishes that leave out buckets which their experiment has held, and what of these has to stay. Pure: who asks is not here.
+"""Buckets that change hands: wishes that leave out what their experiment has held, and what of it has to stay. Pure.
 
 A unit that was exposed keeps its arm, so a bucket that holds one stays, or comes back where its exposure was heard of late. While
 it is in quarantine (experiment_history.py) it can always come back. To keep more than that is safe: small gaps are filled where
@@ -25,6 +25,15 @@ class Shrink:
     base: ExperimentDefinition
     left_out: Ranges
     available: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """`buckets` that a wish claims and that `giver`, as it stands, has held and given up, and may have exposed units in."""
+
+    wish: ExperimentDefinition
+    giver: ExperimentDefinition
+    buckets: Ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,21 @@ def shrinks_of(wishes: Iterable[ExperimentDefinition], known: Sequence[Experimen
             yield Shrink(wish, history[-1], left_out, without(left_out, owned_by_others(wish, known, now)))
 
 
+def takeovers_of(wishes: Iterable[ExperimentDefinition], known: Sequence[ExperimentDefinition]) -> Iterator[Takeover]:
+    """Only from experiments that go on: with an end its units are everybody's."""
+    histories = histories_of(known)
+    for wish in wishes:
+        if wish.kind not in PLACED_KINDS or wish.status not in HOLDING:
+            continue
+        own = histories.get(wish.experiment_id, [])[-1:]
+        claimed = without(wish.bucket_ranges, _held(own, wish.layer_id))
+        for experiment_id, history in histories.items():
+            giver = history[-1]
+            given_up = without(_held(history, wish.layer_id), giver.bucket_ranges)
+            if experiment_id != wish.experiment_id and giver.status in HOLDING and (buckets := shared(claimed, given_up)):
+                yield Takeover(wish, giver, buckets)
+
+
 def settled(shrink: Shrink, exposed: ExposedUnits) -> Settlement:
     wished, base = shrink.wish.bucket_ranges, shrink.base.bucket_ranges
     found = shared(of_buckets(exposed), shrink.left_out)
@@ -69,19 +93,19 @@ def settled(shrink: Shrink, exposed: ExposedUnits) -> Settlement:
     return Settlement(
         ranges,
         given_up_buckets=size(without(base, ranges)),
-        stays=_exposed(shared(kept, base), exposed),
-        late=_exposed(without(kept, base), exposed),
-        lost=_exposed(without(found, shrink.available), exposed),
+        stays=exposed_within(shared(kept, base), exposed),
+        late=exposed_within(without(kept, base), exposed),
+        lost=exposed_within(without(found, shrink.available), exposed),
         filled_buckets=size(without(without(ranges, wished), kept)),
     )
+
+
+def exposed_within(ranges: Ranges, exposed: ExposedUnits) -> Exposed:
+    found = shared(ranges, of_buckets(exposed))
+    return Exposed(size(found), sum(exposed[bucket] for span in found for bucket in range(span.first, span.end)))
 
 
 def _held(history: Iterable[ExperimentDefinition], layer_id: str | None) -> Ranges:
     """All that the experiment has ever owned in the layer."""
     holding = [each for each in history if each.status in HOLDING and each.layer_id == layer_id]
     return united(span for each in holding for span in each.bucket_ranges)
-
-
-def _exposed(ranges: Ranges, exposed: ExposedUnits) -> Exposed:
-    """`ranges` are of exposed buckets only."""
-    return Exposed(size(ranges), sum(exposed[bucket] for span in ranges for bucket in range(span.first, span.end)))

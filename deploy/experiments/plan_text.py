@@ -52,21 +52,25 @@ def _settlement(settlement: Settlement) -> dict[str, object]:
 
 def _kept(settlement: Settlement) -> Iterator[str]:
     if settlement.stays.buckets:
-        yield f"{_told(settlement.stays)} stay"
+        yield f"keeps {_told(settlement.stays)}"
     if settlement.late.buckets:
-        yield f"{_told(settlement.late)} come back: their exposure was not known when they were given up"
+        yield f"takes back {_told(settlement.late)}: that was not known when they were given up"
     if settlement.lost.buckets:
-        yield f"{_told(settlement.lost)} cannot come back: another experiment has them now"
+        yield f"cannot take back {_told(settlement.lost)}: another experiment has them"
     if settlement.filled_buckets:
-        yield f"buckets between them stay too, for there are {RANGES_MAX} ranges at most: {settlement.filled_buckets}"
+        yield f"keeps {_counted(settlement.filled_buckets, 'bucket')} between them: {RANGES_MAX} ranges are the most"
 
 
 def _given_up(settlement: Settlement, revision: ExperimentDefinition) -> Iterator[str]:
     if settlement.given_up_buckets:
         free = datetime.fromtimestamp(free_at(revision) / 1_000_000, UTC).isoformat(timespec="seconds")
-        yield f"gives up {settlement.given_up_buckets} buckets, free for others from {free}"
-        yield "plan again before then: exposures that are heard of late bring their buckets back"
+        yield f"gives up {_counted(settlement.given_up_buckets, 'bucket')}, free for others from {free}"
+        yield "apply it again before then: it takes back buckets whose exposures were heard of late"
 
 
 def _told(exposed: Exposed) -> str:
-    return f"{exposed.buckets} buckets with {exposed.units} exposed units"
+    return f"{_counted(exposed.buckets, 'bucket')} with {_counted(exposed.units, 'exposed unit')}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

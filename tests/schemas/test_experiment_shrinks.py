@@ -14,7 +14,7 @@ from schemas.experiment_history import QUARANTINE_S
 from schemas.experiment_plans import Author, Plan, PlanRefused, plan_of
 from schemas.experiment_ranges import Ranges, bridged, of_buckets, shared, size, united, without
 from schemas.experiment_rules import RANGES_MAX
-from schemas.experiment_shrinks import Exposed, ExposedUnits, Settlement, settled, shrinks_of
+from schemas.experiment_shrinks import Exposed, ExposedUnits, Settlement, settled, shrinks_of, takeovers_of
 from tests.schemas.experiment_samples import DEFINITION, NOW
 
 NONE = Exposed(0, 0)
@@ -113,6 +113,18 @@ def test_what_is_another_experiments_by_then_does_not_come_back_and_is_told() ->
     late = planned(wish(0, 50), [RUNNING, *revisions, *heirs], {60: 1, 70: 2}, after_us=3_000)
     assert spans_of(late.changes[0].revision.bucket_ranges) == [(0, 50), (60, 61)]
     assert (settlement_of(late).late, settlement_of(late).lost) == (Exposed(1, 1), Exposed(1, 2))
+
+
+def test_whoever_wants_what_a_running_experiment_gave_up_has_to_ask_for_its_exposed_units() -> None:
+    (shrunk,) = planned(wish(0, 50), [RUNNING], {}).revisions()
+    heir = wish(40, 80, experiment_id=ExperimentId("ab-2"), arm_salt="arm-2")
+    (takeover,) = takeovers_of([heir], [RUNNING, shrunk])
+    assert (takeover.giver, spans_of(takeover.buckets)) == (shrunk, [(50, 80)])
+    ended = replace(shrunk, revision=3, status=ExperimentStatus.ENDED)
+    assert not list(takeovers_of([heir], [RUNNING, shrunk, ended])), "with an end its units are everybody's"
+    assert not list(takeovers_of([replace(heir, status=ExperimentStatus.DRAFT)], [RUNNING, shrunk]))
+    assert not list(takeovers_of([heir], [RUNNING, shrunk, heir])), "what it has is no longer wanted"
+    assert not list(takeovers_of([wish(0, 80)], [RUNNING, shrunk])), "to take back one's own is no takeover"
 
 
 def test_a_range_can_move_while_those_who_were_exposed_stay() -> None:
