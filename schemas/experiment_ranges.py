@@ -2,10 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 from schemas.events import BucketRange
 
 Ranges = tuple[BucketRange, ...]
+
+NOWHERE = -2
+"""No bucket is beside it."""
 
 
 def united(one: Iterable[BucketRange], other: Iterable[BucketRange] = ()) -> Ranges:
@@ -21,7 +25,10 @@ def shared(one: Iterable[BucketRange], other: Iterable[BucketRange]) -> Ranges:
 
 
 def of_buckets(buckets: Iterable[int]) -> Ranges:
-    return united(BucketRange(bucket, bucket + 1) for bucket in buckets)
+    ordered = sorted(set(buckets))
+    firsts = [bucket for before, bucket in pairwise([NOWHERE, *ordered]) if bucket != before + 1]
+    ends = [before + 1 for before, bucket in pairwise([*ordered, NOWHERE]) if bucket != before + 1]
+    return tuple(map(BucketRange, firsts, ends))
 
 
 def size(ranges: Iterable[BucketRange]) -> int:
@@ -43,20 +50,26 @@ def bridged(ranges: Iterable[BucketRange], over: Iterable[BucketRange], ranges_m
 
 def _swept(one: Iterable[BucketRange], other: Iterable[BucketRange], belongs: Callable[[bool, bool], bool]) -> Ranges:
     """The buckets that belong, by whether they are in `one` and in `other`. Ranges that hold nothing count for nothing."""
-    turns: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
-    for side, ranges in enumerate((one, other)):
-        for span in ranges:
-            if span.first < span.end:
-                turns[span.first][side] += 1
-                turns[span.end][side] -= 1
+    turns, others_turns = _turns(one), _turns(other)
     found: list[BucketRange] = []
-    depths, since = [0, 0], None
-    for place in sorted(turns):
-        depths = [depth + turn for depth, turn in zip(depths, turns[place], strict=True)]
-        inside = belongs(depths[0] > 0, depths[1] > 0)
+    depth, others_depth, since = 0, 0, None
+    for place in sorted({*turns, *others_turns}):
+        depth += turns.get(place, 0)
+        others_depth += others_turns.get(place, 0)
+        inside = belongs(depth > 0, others_depth > 0)
         if inside and since is None:
             since = place
         elif not inside and since is not None:
             found.append(BucketRange(since, place))
             since = None
     return tuple(found)
+
+
+def _turns(ranges: Iterable[BucketRange]) -> dict[int, int]:
+    """By place, how many ranges begin there, less those that end there."""
+    turns: defaultdict[int, int] = defaultdict(int)
+    for span in ranges:
+        if span.first < span.end:
+            turns[span.first] += 1
+            turns[span.end] -= 1
+    return turns

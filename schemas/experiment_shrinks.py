@@ -93,16 +93,20 @@ def settled(shrink: Shrink, exposed: ExposedUnits) -> Settlement:
     return Settlement(
         ranges,
         given_up_buckets=size(without(base, ranges)),
-        stays=exposed_within(shared(kept, base), exposed),
-        late=exposed_within(without(kept, base), exposed),
-        lost=exposed_within(without(found, shrink.available), exposed),
+        stays=_counted(shared(kept, base), exposed),
+        late=_counted(without(kept, base), exposed),
+        lost=_counted(without(found, shrink.available), exposed),
         filled_buckets=size(without(without(ranges, wished), kept)),
     )
 
 
 def exposed_within(ranges: Ranges, exposed: ExposedUnits) -> Exposed:
-    found = shared(ranges, of_buckets(exposed))
-    return Exposed(size(found), sum(exposed[bucket] for span in found for bucket in range(span.first, span.end)))
+    return _counted(shared(ranges, of_buckets(exposed)), exposed)
+
+
+def _counted(ranges: Ranges, exposed: ExposedUnits) -> Exposed:
+    """`ranges` have exposed buckets only."""
+    return Exposed(size(ranges), sum(exposed[bucket] for span in ranges for bucket in range(span.first, span.end)))
 
 
 def _held(history: Iterable[ExperimentDefinition], layer_id: str | None) -> Ranges:
