@@ -115,6 +115,13 @@ def test_what_is_another_experiments_by_then_does_not_come_back_and_is_told() ->
     assert (settlement_of(late).late, settlement_of(late).lost) == (Exposed(1, 1), Exposed(1, 2))
 
 
+def test_with_no_ranges_wished_only_the_buckets_of_exposed_units_stay() -> None:
+    nothing = wish(0, 0, bucket_ranges=())
+    assert spans_of(planned(nothing, [RUNNING], {60: 1}).revisions()[0].bucket_ranges) == [(60, 61)]
+    with pytest.raises(PlanRefused, match="has no bucket ranges"):
+        planned(nothing, [RUNNING], {})
+
+
 def test_whoever_wants_what_a_running_experiment_gave_up_has_to_ask_for_its_exposed_units() -> None:
     (shrunk,) = planned(wish(0, 50), [RUNNING], {}).revisions()
     heir = wish(40, 80, experiment_id=ExperimentId("ab-2"), arm_salt="arm-2")
