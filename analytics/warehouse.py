@@ -42,7 +42,7 @@ class Warehouse:
 
     def __init__(self, config: AnalyticsConfig) -> None:
         parts = urlsplit(config.warehouse_url)
-        self._where = f"{parts.hostname}:{parts.port or 8123}{parts.path}"
+        self.where = f"{parts.hostname}:{parts.port or 8123}{parts.path}"
         self._database = parts.path.strip("/") or "default"
         self._client = self._connect(config)
 
@@ -88,7 +88,7 @@ class Warehouse:
     def _failure(self, error: ClickHouseError) -> PartUnreachable:
         said = str(error).strip().splitlines()[0]
         what = "the warehouse does not answer" if isinstance(error, OperationalError) else "the warehouse refused a question"
-        return PartUnreachable(what, self._where, f"{_remedy(said)} ({said})")
+        return PartUnreachable(what, self.where, f"{_remedy(said)} ({said})")
 
 
 class Snapshot:

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from schemas.errors import ContractError
@@ -82,16 +83,21 @@ def _read(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
     return _plain(kind, value, where, problems)
 
 
-def _record(kind: type[Any], value: Any, where: str, problems: list[str]) -> Any:
+def _record(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
     if not isinstance(value, Mapping):
         problems.append(f"{where}: should be an object")
         return None
-    hints, before = typing.get_type_hints(kind), len(problems)
-    required = {field.name for field in dataclasses.fields(kind) if _is_required(field)}
+    (hints, required), before = _fields_of(kind), len(problems)
     problems.extend(f"{where}.{name}: is not a field" for name in sorted(map(str, value.keys() - hints.keys())))
     problems.extend(f"{where}.{name}: is missing" for name in sorted(required - value.keys()))
     known = {name: _read(hints[name], item, f"{where}.{name}", problems) for name, item in value.items() if name in hints}
     return kind(**known) if len(problems) == before else None
+
+
+@cache
+def _fields_of(kind: type[Any]) -> tuple[Mapping[str, Any], frozenset[str]]:
+    """The types of its fields, and which of them have no default. A definition may hold a thousand ranges."""
+    return typing.get_type_hints(kind), frozenset(field.name for field in dataclasses.fields(kind) if _is_required(field))
 
 
 def _is_required(field: "dataclasses.Field[Any]") -> bool:

@@ -1,10 +1,10 @@
 """What the revisions of experiments have to satisfy together, over time: salts, buckets and parameters have one owner each.
 
-Assignment has no memory, so what keeps a unit where it was is that a started experiment does not change. Its ranges grow and
-never shrink: a server cannot know which units of a range had been exposed, so no range is given up before the end.
+Assignment has no memory, so what keeps a unit where it was is that a started experiment does not change, but for its ranges. They
+grow, and they shrink: which buckets may go is for those to say who can ask who was exposed (experiment_shrinks.py).
 
-Whatever an experiment owned stays its own for QUARANTINE_S after its end. A snapshot is served for SNAPSHOT_AGE_S_MAX at most, so
-by then no worker serves the old owner, and no unit is ever in both.
+Whatever an experiment gives up, or owned at its end, stays its own for QUARANTINE_S. A snapshot is served for SNAPSHOT_AGE_S_MAX
+at most, so by then no worker serves the old owner, and no unit is ever in both.
 """
 
 from collections import Counter, defaultdict
@@ -12,25 +12,29 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from schemas.events import BucketRange, ExperimentDefinition, ExperimentId, ExperimentStatus, Micros
-from schemas.experiment_rules import ASSIGNED_KINDS, PLACED_KINDS, faults_of, name_of, overlap
+from schemas.events import ExperimentDefinition, ExperimentId, ExperimentStatus, Micros
+from schemas.experiment_ranges import Ranges, shared, united
+from schemas.experiment_rules import ASSIGNED_KINDS, PLACED_KINDS, faults_of, name_of
 
 SNAPSHOT_AGE_S_MAX = 86_400
 """No worker may be told to serve an older snapshot."""
 
 QUARANTINE_S = SNAPSHOT_AGE_S_MAX + 3_600
-"""The hour is for clocks that differ, and for what lies between an end's time and its commit."""
+"""The hour is for clocks that differ, and for what lies between a revision's time and its commit."""
 
 FIXED = ("kind", "unit_type", "surfaces", "eligibility", "arms", "layer_id", "layer_salt", "arm_salt")
 """What cannot change once an experiment has started."""
 
-_HOLDING = frozenset({ExperimentStatus.RUNNING, ExperimentStatus.PAUSED})
+HOLDING = frozenset({ExperimentStatus.RUNNING, ExperimentStatus.PAUSED})
+"""The statuses in which an experiment owns what it names."""
+
+_WHEN_FREE = f"what is given up, or owned at an end, is free {QUARANTINE_S} s later"
 _FOR_EVER = Micros(2**63 - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """What a revision owns in its layer, from when on, and until when nobody else may."""
+    """What a revision owns in its layer, from when on, and until when nobody else may: a quarantine after the next one."""
 
     definition: ExperimentDefinition
     keys: frozenset[tuple[str, str]]
@@ -52,6 +56,23 @@ def histories_of(definitions: Iterable[ExperimentDefinition]) -> dict[Experiment
     for definition in sorted(definitions, key=lambda definition: (definition.experiment_id, definition.revision)):
         histories[definition.experiment_id].append(definition)
     return dict(histories)
+
+
+def owned_by_others(definition: ExperimentDefinition, known: Iterable[ExperimentDefinition], now: Micros) -> Ranges:
+    """What other experiments own in the definition's layer from `now` on, at whatever time, quarantines included."""
+    claims = [
+        claim
+        for experiment_id, history in histories_of(known).items()
+        if experiment_id != definition.experiment_id
+        for claim in _claims(history)
+    ]
+    theirs = [claim.definition for claim in claims if claim.until > now]
+    return united(span for each in theirs if each.layer_id == definition.layer_id for span in each.bucket_ranges)
+
+
+def free_at(change: ExperimentDefinition) -> Micros:
+    """From when on others may own what the experiment owned before this revision, and does not own under it."""
+    return Micros(max(change.effective_at, change.changed_at, change.ended_at or 0) + QUARANTINE_S * 1_000_000)
 
 
 def _repeated(definitions: Sequence[ExperimentDefinition]) -> Iterator[str]:
@@ -103,17 +124,6 @@ def _faults_of_change(before: ExperimentDefinition, after: ExperimentDefinition,
     for name in FIXED:
         if getattr(before, name) != getattr(after, name):
             yield f"{name} cannot change once it has started: start another experiment, with an arm_salt of its own"
-    if lost := [span for span in before.bucket_ranges if not _covered(span, after.bucket_ranges)]:
-        spans = ", ".join(f"{span.first} to {span.end}" for span in lost)
-        yield f"gives up buckets of {spans}; ranges grow, or end with the experiment, for exposed units keep their arms"
-
-
-def _covered(span: BucketRange, ranges: Sequence[BucketRange]) -> bool:
-    reached = span.first
-    for other in sorted(ranges, key=lambda other: other.first):
-        if other.first <= reached < other.end:
-            reached = other.end
-    return reached >= span.end
 
 
 def _ownership_faults(histories: Mapping[ExperimentId, Sequence[ExperimentDefinition]]) -> list[str]:
@@ -135,30 +145,25 @@ def _order(claim: _Claim) -> tuple[Micros, ExperimentId, int]:
 
 
 def _claims(history: Sequence[ExperimentDefinition]) -> Iterator[_Claim]:
-    over = next((_over_at(each) for each in history if each.status is ExperimentStatus.ENDED), _FOR_EVER)
-    for each in history:
-        if each.kind in PLACED_KINDS and each.status in _HOLDING:
+    """None of a revision that a later one has overtaken before it took effect."""
+    until = _FOR_EVER
+    for each in reversed(history):
+        if each.kind in PLACED_KINDS and each.status in HOLDING and each.effective_at < until:
             keys = frozenset((surface, name) for surface in each.surfaces for arm in each.arms for name in arm.parameters)
-            yield _Claim(each, keys, each.effective_at, over)
-
-
-def _over_at(end: ExperimentDefinition) -> Micros:
-    return Micros(max(end.effective_at, end.changed_at, end.ended_at or 0) + QUARANTINE_S * 1_000_000)
+            yield _Claim(each, keys, each.effective_at, until)
+        until = min(until, free_at(each))
 
 
 def _clash(one: _Claim, other: _Claim) -> str | None:
     """One clash of two claims: buckets within a layer, parameters between layers."""
     here, there = one.definition, other.definition
-    again = (
-        "" if one.until == _FOR_EVER else f"; {here.experiment_id} has ended, and what it owned is free {QUARANTINE_S} s later"
-    )
     if here.layer_id == there.layer_id:
-        if any(overlap(mine, theirs) for mine in here.bucket_ranges for theirs in there.bucket_ranges):
+        if shared(here.bucket_ranges, there.bucket_ranges):
             where = f"{name_of(here)} and {name_of(there)}, both in the layer {here.layer_id!r}"
-            return f"{where}: their bucket ranges overlap{again}"
+            return f"{where}: their bucket ranges overlap; {_WHEN_FREE}"
         return None
-    if not (shared := sorted(one.keys & other.keys)):
+    if not (both := sorted(one.keys & other.keys)):
         return None
-    surface, parameter = shared[0]
+    surface, parameter = both[0]
     layers = ", ".join(sorted({str(here.layer_id), str(there.layer_id)}))
-    return f"surface {surface!r}: the layers {layers} all set {parameter!r}; one may own it{again}"
+    return f"surface {surface!r}: the layers {layers} all set {parameter!r}; one may own it; {_WHEN_FREE}"

@@ -1,22 +1,31 @@
 """From what owners wish and what the topic holds to the revisions that are to be published. Pure.
 
 A plan names the revision of each experiment that it was made on; it is good only on top of those. Its hash covers the wishes and
-these bases, not the time, so that a plan that was shown is the plan that is applied.
+these bases, not the time, so that a plan that was shown is the plan that is applied. Nor does it cover which buckets stay for the
+units that were exposed there: with every request they may become more.
 """
 
 import dataclasses
 import hashlib
 import json
+import types
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from schemas.errors import ContractError
 from schemas.events import BucketRange, ExperimentDefinition, ExperimentId, ExperimentKind, ExperimentStatus, Micros
 from schemas.experiment_history import broken_rules, histories_of
+from schemas.experiment_ranges import size
 from schemas.experiment_rules import BUCKETS, name_of
+from schemas.experiment_shrinks import Settlement, shrinks_of
 
 FILLED = frozenset({"revision", "changed_by", "changed_at", "effective_at", "ended_at", "plan_hash"})
 """What a plan fills in."""
+
+RANGES_SHOWN = 4
+
+NOTHING_SETTLED: Mapping[ExperimentId, Settlement] = types.MappingProxyType({})
 
 
 class PlanRefused(ContractError):  # noqa: N818 - says what is the case
@@ -49,31 +58,66 @@ class Plan:
     changes: tuple[Change, ...]
     unchanged: tuple[ExperimentId, ...]
     plan_hash: str
+    settlements: Mapping[ExperimentId, Settlement]
+    """Of the experiments that have left out buckets, changed or not."""
 
     def revisions(self) -> tuple[ExperimentDefinition, ...]:
         return tuple(change.revision for change in self.changes)
 
 
-def plan_of(wishes: Sequence[ExperimentDefinition], known: Sequence[ExperimentDefinition], author: Author) -> Plan:
-    """What has to be published on top of `known` for the wishes to hold. Raises PlanRefused."""
+def plan_of(
+    wishes: Sequence[ExperimentDefinition],
+    known: Sequence[ExperimentDefinition],
+    author: Author,
+    settlements: Mapping[ExperimentId, Settlement] = NOTHING_SETTLED,
+) -> Plan:
+    """What has to be published on top of `known` for the wishes to hold, with the ranges that `settlements` say.
+
+    Raises PlanRefused, also where a wish leaves out buckets and there is no settlement of that.
+    """
     newest = {experiment_id: history[-1] for experiment_id, history in histories_of(known).items()}
-    repeated = sorted(
-        {wish.experiment_id for wish in wishes if [each.experiment_id for each in wishes].count(wish.experiment_id) > 1}
-    )
-    problems = [f"{experiment_id}: is wished for more than once" for experiment_id in repeated]
-    problems += [fault for wish in wishes for fault in _numbering_faults(wish, newest.get(wish.experiment_id))]
-    changed = [wish for wish in wishes if _differs(wish, newest.get(wish.experiment_id), author.now)]
-    plan_hash = _hash(changed, newest)
-    changes = tuple(_change(wish, newest.get(wish.experiment_id), author, plan_hash) for wish in changed)
+    problems = [*_repeated(wishes), *_unsettled(wishes, known, author.now, settlements)]
+    whole = [(wish, _settled(wish, settlements)) for wish in wishes]
+    problems += [fault for _, each in whole for fault in _numbering_faults(each, newest.get(each.experiment_id))]
+    changed = [(wish, each) for wish, each in whole if _differs(each, newest.get(each.experiment_id), author.now)]
+    plan_hash = _hash([wish for wish, _ in changed], newest)
+    changes = tuple(_change(each, newest.get(each.experiment_id), author, plan_hash) for _, each in changed)
     problems += _new_faults(known, [change.revision for change in changes])
     if problems:
         raise PlanRefused(tuple(problems))
-    return Plan(changes, tuple(wish.experiment_id for wish in wishes if wish not in changed), plan_hash)
+    changing = {change.revision.experiment_id for change in changes}
+    return Plan(
+        changes, tuple(wish.experiment_id for wish in wishes if wish.experiment_id not in changing), plan_hash, settlements
+    )
 
 
 def ending(definition: ExperimentDefinition) -> ExperimentDefinition:
     """The wish that it ends, at once."""
     return replace(definition, status=ExperimentStatus.ENDED, revision=0, changed_by="", effective_at=Micros(0))
+
+
+def _repeated(wishes: Sequence[ExperimentDefinition]) -> list[str]:
+    times = Counter(wish.experiment_id for wish in wishes)
+    return [f"{experiment_id}: is wished for more than once" for experiment_id in sorted(times) if times[experiment_id] > 1]
+
+
+def _unsettled(
+    wishes: Sequence[ExperimentDefinition],
+    known: Sequence[ExperimentDefinition],
+    now: Micros,
+    settlements: Mapping[ExperimentId, Settlement],
+) -> Iterator[str]:
+    for shrink in shrinks_of(wishes, known, now):
+        settlement = settlements.get(shrink.wish.experiment_id)
+        if settlement is None:
+            yield f"{shrink.wish.experiment_id}: leaves out buckets that it has held, and nobody has asked who was exposed there"
+        elif settlement.given_up_buckets and shrink.wish.effective_at > now:
+            yield f"{shrink.wish.experiment_id}: gives up buckets ahead of time, and who is exposed until then is not known"
+
+
+def _settled(wish: ExperimentDefinition, settlements: Mapping[ExperimentId, Settlement]) -> ExperimentDefinition:
+    settlement = settlements.get(wish.experiment_id)
+    return wish if settlement is None else replace(wish, bucket_ranges=settlement.ranges)
 
 
 def _numbering_faults(wish: ExperimentDefinition, base: ExperimentDefinition | None) -> Iterator[str]:
@@ -156,8 +200,9 @@ def _introduction(revision: ExperimentDefinition) -> Iterator[str]:
 def shown(value: object) -> str:
     """A field's value in one line, as people read it."""
     if isinstance(value, tuple) and value and isinstance(value[0], BucketRange):
-        buckets = sum(span.end - span.first for span in value)
-        return f"{', '.join(f'{span.first}–{span.end}' for span in value)} ({buckets / BUCKETS:.4%} of the layer)"
+        spans = [f"{span.first}–{span.end}" for span in value[:RANGES_SHOWN]]
+        more = [f"{len(value) - RANGES_SHOWN} more"] if len(value) > RANGES_SHOWN else []
+        return f"{', '.join([*spans, *more])} ({size(value) / BUCKETS:.4%} of the layer)"
     if isinstance(value, tuple):
         return ", ".join(map(shown, value)) or "nothing"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -1,6 +1,5 @@
 """`tailrace experiments validate | plan | apply | stop`: from wishes to revisions in the topic."""
 
-import dataclasses
 import getpass
 import json
 from collections.abc import Callable, Sequence
@@ -9,8 +8,10 @@ from typing import NoReturn, TypeVar
 
 import click
 
+from deploy.experiments import plan_text
 from deploy.experiments.desk import ChangedMeanwhile, Held, Planner, read, settings_here, tell_refused, wishes_of
 from deploy.experiments.desk import apply as publish
+from deploy.experiments.shrinking import planned as plan_on
 from producers.config import ProducerSettings
 from producers.experiment_publisher import Overtaken
 from producers.main import now_us
@@ -55,6 +56,11 @@ Examples:
   tailrace experiments apply ranking.yaml --dry-run          the same
   tailrace experiments apply ranking.yaml
   tailrace experiments apply ranking.yaml --plan 4f0c…       only if that is still the plan
+
+\b
+Buckets that the file no longer names are given up, but for those in which the warehouse knows exposed units: these keep
+their arms. Who is exposed while the change is on its way is heard of late, so apply the same file again before others may
+own what was given up (the plan says when): their buckets come back.
 
 """
     + FILE
@@ -140,7 +146,7 @@ def stop(experiment: str, by: str | None, *, as_json: bool) -> None:
 def _planner(files: tuple[Path, ...], by: str | None) -> Planner:
     """Plans are made for the moment in which they are made. Raises ExperimentFileError."""
     wishes, name = wishes_of(files), _name(by)
-    return lambda held: plan_of(wishes, held.revisions, Author(name, now_us()))
+    return lambda held: plan_on(wishes, held, Author(name, now_us()))
 
 
 def _held(settings: ProducerSettings) -> Held:
@@ -166,28 +172,7 @@ def _refuse(problems: Sequence[str], *, as_json: bool, text: str | None = None) 
 
 
 def _show(plan: Plan, *, applied: bool, as_json: bool) -> None:
-    changes = [
-        {
-            "experiment_id": change.revision.experiment_id,
-            "base": None if change.base is None else change.base.revision,
-            "differences": change.differences,
-            "revision": dataclasses.asdict(change.revision),
-        }
-        for change in plan.changes
-    ]
-    document = {"applied": applied, "plan_hash": plan.plan_hash, "changes": changes, "unchanged": plan.unchanged, "problems": []}
-    _tell(document, _lines(plan, applied=applied), as_json=as_json)
-
-
-def _lines(plan: Plan, *, applied: bool) -> list[str]:
-    lines = [f"{experiment_id}: unchanged" for experiment_id in plan.unchanged]
-    for change in plan.changes:
-        on = "" if change.base is None else f", on {change.base.revision}"
-        lines.append(
-            f"{'published' if applied else 'would publish'} {change.revision.experiment_id}:{change.revision.revision}{on}"
-        )
-        lines.extend(f"  {difference}" for difference in change.differences)
-    return [*lines, f"plan {plan.plan_hash}" if plan.changes else "nothing to change"]
+    _tell(plan_text.document(plan, applied=applied), list(plan_text.lines(plan, applied=applied)), as_json=as_json)
 
 
 def _tell(document: object, lines: Sequence[str], *, as_json: bool) -> None:
