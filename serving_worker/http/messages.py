@@ -27,7 +27,8 @@ _PATH = re.compile(r"(?P<fault>.*?)(?: - at `(?:key in )?\$\.?(?P<path>.*)`)?$",
 
 
 class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`unit_id` is the pseudonym of what is randomised. With an `idempotency_key`, a call sent again is the same answer.
+    """`unit_id` is the pseudonym of what is randomised. With an `idempotency_key`, a call for the same surface that is sent again
+    is the same answer.
 
     `forced_arms` names arms by experiment, for quality assurance; it takes a key with `qa`, and no verdict counts the answer.
     """
@@ -44,7 +45,10 @@ class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InteractionRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Client times are microseconds since 1970, by the client's clock. `position` counts from 0 at the top."""
+    """Client times are microseconds since 1970, by the client's clock. `position` counts from 0 at the top.
+
+    With an `idempotency_key` it counts once, however often it is sent; the header's key stands for the whole call.
+    """
 
     unit_id: _Unit
     surface: _Id
