@@ -19,11 +19,11 @@ _TYPES = (RecommendationRequest, RecommendationResponse, InteractionRequest, Int
 _REF = "#/components/schemas/{name}"
 _ANSWER_KEY = "A call of a unit for a surface counts once under its key, and is answered alike, however often it is sent."
 _TAKE_KEY = (
-    "After a 503, after no answer, or where some of a list were refused: send the whole list again under the same key, or all that "
-    "was refused of it, in the same order. Each interaction counts once, by the key and its unit_type, unit_id, surface, item_id, "
-    "kind, request_id, position and client_occurred_at, wherever it stands; value and client_sent_at may be other ones. Those of "
-    "one call that are alike in all of these are that many interactions. Where an interaction may be sent again in another call, "
-    "under another key, it needs an idempotency_key of its own."
+    "After a 503, after no answer, or where some of a list were refused: send the whole list again under the same key, or all "
+    "that was refused of it, in the same order. Each interaction counts once, by the key and its unit_type, unit_id, surface, "
+    "item_id, kind, request_id, position and client_occurred_at, wherever it stands; value and client_sent_at may be other ones. "
+    "Those of one call that are alike in all of these are that many interactions. Where an interaction may be sent again in "
+    "another call, under another key, it needs an idempotency_key of its own."
 )
 _REFUSALS = {
     400: "The body is not JSON.",
