@@ -264,6 +264,41 @@ def test_one_that_waited_in_vain_says_busy_and_costs_no_process(bench: Bench) ->
     bench.run(body)
 
 
+def test_a_policy_is_not_asked_and_not_blamed_where_most_of_the_time_went_on_waiting(bench: Bench) -> None:
+    async def body(pool: Pool) -> None:
+        taken = asyncio.create_task(pool.rank(asking("nap", nap_s="0.8"), "seed", LONG_S))
+        await asyncio.sleep(0)
+        waiting = [pool.rank(asking("nap", nap_s="5"), "seed", 1.0) for _ in range(FAILURES_MIN)]
+        assert [await reason for reason in [asyncio.create_task(reason_of(one)) for one in waiting]] == ["busy"] * FAILURES_MIN
+        assert (await taken).version == "hostile-1"
+        assert await answered(pool) == ["c", "b", "a"]
+        assert (pool.status().started, pool.status().breaker) == (1, State.CLOSED)
+
+    bench.run(body)
+
+
+def test_a_loop_that_stood_still_while_a_request_waited_asks_no_policy_for_it(bench: Bench) -> None:
+    async def body(pool: Pool) -> None:
+        taken = asyncio.create_task(pool.rank(asking("nap", nap_s="0.1"), "seed", LONG_S))
+        waiting = asyncio.create_task(reason_of(pool.rank(asking("sleep"), "seed", 1.0)))
+        await asyncio.sleep(0)
+        threading.Event().wait(0.8)
+        assert await waiting == "busy"
+        assert (await taken).version == "hostile-1"
+        assert pool.status().overrun == 0
+
+    bench.run(body)
+
+
+def test_a_request_that_comes_when_its_time_is_over_asks_no_policy(bench: Bench) -> None:
+    async def body(pool: Pool) -> None:
+        assert await reason_of(pool.rank(asking("sleep"), "seed", -0.001)) == "busy"
+        assert await answered(pool) == ["c", "b", "a"]
+        assert pool.status().started == 1
+
+    bench.run(body)
+
+
 def test_a_policy_that_keeps_failing_is_not_asked_until_a_probe_succeeds(bench: Bench) -> None:
     async def body(pool: Pool) -> None:
         for _ in range(FAILURES_MIN):
