@@ -19,7 +19,7 @@ import uvloop
 from serving_worker.catalogue import by_item_id, load_catalogue
 from serving_worker.isolation.breaker import FAILURES_MIN, PAUSE_S_MIN, State
 from serving_worker.isolation.limits import MIB, HostLimits, PoolLimits
-from serving_worker.isolation.policies import Policies
+from serving_worker.isolation.policies import UNWANTED_S_MAX, Policies
 from serving_worker.isolation.pool import PolicyAnswer, Pool
 from serving_worker.isolation.process import Program, host_environment
 from serving_worker.isolation.reasons import Degraded, Unanswered
@@ -365,12 +365,37 @@ def test_a_policy_sees_none_of_our_settings_and_what_it_prints_goes_nowhere(
 @pytest.mark.parametrize("ranker", ["NeverReady", "Broken"])
 def test_a_policy_that_does_not_start_holds_up_nobody(bench: Bench, ranker: str) -> None:
     async def body() -> None:
-        policies = Policies({"other"}, lambda _name: bench.pool(f"tests.serving_worker.hostile_rankers:{ranker}"))
+        pool = bench.pool(f"tests.serving_worker.hostile_rankers:{ranker}")
+        policies = Policies({"other"}, lambda _name: pool, lambda: bench.now_us)
         try:
             policies.warm({"other", "unknown"})
             await policies.wait_until_up(0.5)
             assert await reason_of(policies.rank("other", asking(), "seed", LONG_S)) == "starting"
             assert await reason_of(policies.rank("unknown", asking(), "seed", LONG_S)) == "unknown_policy"
+        finally:
+            await policies.close()
+
+    asyncio.run(body())
+
+
+def test_a_policy_that_nobody_wants_has_no_processes_until_somebody_does(bench: Bench) -> None:
+    async def body() -> None:
+        policies = Policies({"wanted", "other"}, lambda _name: bench.pool(), lambda: bench.now_us)
+        try:
+            policies.warm({"wanted", "other"})
+            await policies.wait_until_up(LONG_S)
+            [pid] = policies.status()["other"].pids
+            for _ in range(2):
+                policies.close_unwanted()
+                assert policies.status().keys() == {"wanted", "other"}
+                bench.now_us += UNWANTED_S_MAX * 1_000_000
+                policies.warm({"wanted"})
+            policies.close_unwanted()
+            assert policies.status().keys() == {"wanted"}
+            assert await asyncio.to_thread(eventually, lambda: not psutil.pid_exists(pid), LONG_S)
+            policies.warm({"other"})
+            await policies.wait_until_up(LONG_S)
+            assert (await policies.rank("other", asking(), "seed", LONG_S)).version == "hostile-1"
         finally:
             await policies.close()
 
