@@ -190,6 +190,32 @@ def test_interactions_sent_again_are_the_same_events(start_worker: StartWorker) 
     assert len(worker.post("interactions", CLICK, Idempotency_Key="x" * 256).json()["event_ids"]) == 1
 
 
+@pytest.mark.parametrize("field", ["item_id", "kind", "request_id", "unit_type", "session_id", "unit_id", "idempotency_key"])
+def test_no_text_of_an_interaction_is_without_a_limit(start_worker: StartWorker, field: str) -> None:
+    worker = start_worker()
+    assert worker.post("interactions", {**CLICK, field: "x" * 256}).status_code == 202
+    assert refusal(worker.post("interactions", {**CLICK, field: "x" * 257})) == (422, "invalid_field", field)
+
+
+def test_every_text_of_a_request_has_its_limit_in_the_document(start_worker: StartWorker) -> None:
+    schemas = start_worker().client.get("/openapi.json").json()["components"]["schemas"]
+
+    def unlimited(part: Any) -> Iterator[object]:
+        if isinstance(part, dict):
+            if part.get("type") == "string" and "maxLength" not in part and "enum" not in part:
+                yield part
+            if (
+                part.get("type") == "object"
+                and "properties" not in part
+                and not {"maxProperties", "propertyNames"} <= part.keys()
+            ):
+                yield part
+        for below in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            yield from unlimited(below)
+
+    assert [*unlimited([schemas["RecommendationRequest"], schemas["InteractionRequest"]])] == []
+
+
 def test_one_key_for_two_surfaces_of_a_page_is_two_calls_and_two_interactions(start_worker: StartWorker) -> None:
     worker = start_worker()
     surfaces = ("home", "search")
@@ -247,6 +273,12 @@ def test_what_a_retry_may_say_otherwise_makes_no_other_event(start_worker: Start
         ({**ASK, "k": "3"}, 422, "invalid_field", "k"),
         ({**ASK, "traffic": "strange"}, 422, "invalid_field", "traffic"),
         ({**ASK, "context": {"a": 1}}, 422, "invalid_field", "context[...]"),
+        ({**ASK, "context": {"a": "x" * 513}}, 422, "invalid_field", "context[...]"),
+        ({**ASK, "context": {"x" * 129: "a"}}, 422, "invalid_field", "context"),
+        ({**ASK, "context": {str(number): "a" for number in range(65)}}, 422, "invalid_field", "context"),
+        ({**ASK, "forced_arms": {"a": "x" * 257}}, 422, "invalid_field", "forced_arms[...]"),
+        ({**ASK, "forced_arms": {"x" * 257: "a"}}, 422, "invalid_field", "forced_arms"),
+        ({**ASK, "session_id": "x" * 257}, 422, "invalid_field", "session_id"),
         ([ASK], 422, "invalid_field", None),
     ],
 )
