@@ -88,6 +88,32 @@ def test_at_sigterm_a_worker_is_unready_and_answers_until_it_has_drained(serve: 
         httpx2.get(url, timeout=5)
 
 
+def test_at_sigterm_all_processes_are_unready_and_answer_until_they_have_drained(serve: Serve) -> None:
+    process = serve("--port", "0", "--workers", "3", TAILRACE_DRAIN_MS="60000")
+    # each request has a connection of its own, so that twenty come to all processes
+    with httpx2.Client(base_url=url_of(process), timeout=10, limits=httpx2.Limits(max_keepalive_connections=0)) as client:
+
+        def ready() -> set[int]:
+            return {client.get("/readyz").status_code for _ in range(20)}
+
+        def answered() -> set[int]:
+            ask = {"unit_id": "u", "surface": "home", "k": 1}
+            return {client.post("/v1/recommendations", json=ask).status_code for _ in range(20)}
+
+        assert eventually(lambda: answered() == {200} and len(workers_told(client)) == 3, 60)
+        assert ready() == {200}
+        children = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+        process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: ready() == {503}, 30)
+        assert answered() == {200}
+        assert ready() == {503}
+    for child in children:  # a second signal
+        child.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert not any(child.is_running() for child in children)
+
+
 def test_a_log_that_nobody_reads_stops_no_answer(serve: Serve) -> None:
     process = serve("--port", "0", TAILRACE_ACCESS_LOG="on")
     url = url_of(process)
