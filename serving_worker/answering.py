@@ -23,7 +23,7 @@ from serving_worker.isolation.pool import Pool
 from serving_worker.isolation.process import Program, host_environment
 from serving_worker.metrics import PolicyMetrics, WorkerMetrics
 from serving_worker.rankers.plugins import load_ranker
-from serving_worker.recommend import Clock, Recommender, RecommenderSettings, Shelf, Surroundings
+from serving_worker.recommend import Clock, Gates, Recommender, RecommenderSettings, Shelf
 from serving_worker.shadow import IN_FLIGHT_MAX, Shadow, ShadowOutlets
 from serving_worker.tally import ArmTally
 
@@ -75,7 +75,7 @@ class Answering:
     ) -> None:
         self._experiments, self._clock = experiments, outlets.clock
         self._capacity = Capacity(policies.in_flight_max, policies.budget_us)
-        tally = ArmTally(outlets.metrics)
+        tally = ArmTally(outlets.metrics.arms)
         isolated = policies.rankers.keys() - {stock.control.policy_id}
         alone = replace(policies.pool, processes=1, waiting_max=IN_FLIGHT_MAX)
         monotonic_us = outlets.clock.monotonic_us
@@ -83,9 +83,9 @@ class Answering:
         self._unseen = Policies(policies.shadow, partial(_pool, stock, policies.rankers, alone, outlets), monotonic_us)
         self._shares = policies.shadow
         self._shadow = Shadow(policies.shadow, self._unseen, ShadowOutlets(outlets.emit, tally, outlets.clock))
-        around = Surroundings(outlets.emit, tally, self._capacity, self._shadow.follow)
+        gates = Gates(self._capacity, outlets.emit, tally, self._shadow.follow)
         shelf = Shelf(stock.catalogue, stock.control, self._live)
-        self.recommender = Recommender(shelf, experiments, settings, around, outlets.clock)
+        self.recommender = Recommender(shelf, experiments, settings, gates, outlets.clock)
         PolicyMetrics(outlets.metrics.registry, {"live": self._live.status, "shadow": self._unseen.status})
 
     @asynccontextmanager

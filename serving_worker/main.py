@@ -74,7 +74,7 @@ def build_app(
     answering = _answering(settings, loaded.stock, experiments, emitter, metrics)
     edge = Edge(emitter.emit, now_us, new_id, lambda: _unready(experiments, emitter, going_down), fleet.exposition)
     limits = ApiLimits(tuple(loaded.stock.catalogue.surfaces), settings.k_max, settings.body_bytes_max, settings.body_timeout_s)
-    api = Api(answering.recommender, limits, loaded.keys, edge, metrics)
+    api = Api(answering.recommender, limits, loaded.keys, edge, metrics.http)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -168,12 +168,12 @@ def _unready(experiments: ExperimentFile, emitter: Emitter, going_down: Event) -
 
 def _reload(experiments: ExperimentFile, metrics: WorkerMetrics) -> None:
     if reload(experiments):
-        metrics.experiments_reloads.labels("bad" if experiments.problem else "good").inc()
-    metrics.experiments_good.set(experiments.problem is None)
-    metrics.experiments_killed.set(len(experiments.killed or ()))
+        metrics.experiments.reloads.labels("bad" if experiments.problem else "good").inc()
+    metrics.experiments.good.set(experiments.problem is None)
+    metrics.experiments.killed.set(len(experiments.killed or ()))
     snapshot = experiments.snapshot()
     if snapshot is not None and snapshot.validity is not None:
-        metrics.experiments_as_of.set(snapshot.validity.as_of / 1_000_000)
+        metrics.experiments.as_of.set(snapshot.validity.as_of / 1_000_000)
 
 
 async def _watch(experiments: ExperimentFile, metrics: WorkerMetrics, interval_s: float) -> None:

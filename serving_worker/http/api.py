@@ -37,7 +37,7 @@ from serving_worker.http.messages import (
     parse_recommendation,
 )
 from serving_worker.http.openapi import openapi
-from serving_worker.metrics import WorkerMetrics
+from serving_worker.metrics import HttpMetrics
 from serving_worker.recommend import Ask, Recommender
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class _Intake:
 
 
 class Api:
-    def __init__(self, recommender: Recommender, limits: ApiLimits, keys: Keys, edge: Edge, metrics: WorkerMetrics) -> None:
+    def __init__(self, recommender: Recommender, limits: ApiLimits, keys: Keys, edge: Edge, metrics: HttpMetrics) -> None:
         self._recommender, self._limits, self._keys = recommender, limits, keys
         self._edge, self._metrics = edge, metrics
         self._document = msgspec.json.encode(openapi(keys, limits.k_max, limits.surfaces))
