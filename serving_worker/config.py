@@ -52,8 +52,9 @@ class WorkerSettings:
     """`seed` None stands for one of the process's own choice. A request's context is logged under `context_keys` only.
 
     A connection is closed where a request's head takes longer than `head_timeout_s`, or where none comes on a new one; a body
-    that takes longer than `body_timeout_s` is refused. At SIGTERM a worker is unready and answers for `drain_s` more;
-    `shutdown_s` is for the requests that are then under way, and again for the events.
+    that takes longer than `body_timeout_s` is refused. At SIGTERM a worker is unready and answers for `drain_s` more, while
+    whoever balances the load hears of it; `shutdown_s` is for the requests that are then under way, and again for the events.
+    All together is below the 30 s after which Kubernetes kills.
     """
 
     catalogue_file: Path
@@ -71,7 +72,7 @@ class WorkerSettings:
     body_bytes_max: int = 262_144
     head_timeout_s: float = 10.0
     body_timeout_s: float = 10.0
-    drain_s: float = 0.0
+    drain_s: float = 5.0
     shutdown_s: float = 10.0
 
     @classmethod
@@ -95,7 +96,7 @@ class WorkerSettings:
             body_bytes_max=read.integer("TAILRACE_HTTP_BODY_BYTES_MAX", 262_144, minimum=256, maximum=64_000_000),
             head_timeout_s=read.integer("TAILRACE_HTTP_HEAD_TIMEOUT_MS", 10_000, minimum=10, maximum=600_000) / 1_000,
             body_timeout_s=read.integer("TAILRACE_HTTP_BODY_TIMEOUT_MS", 10_000, minimum=10, maximum=600_000) / 1_000,
-            drain_s=read.integer("TAILRACE_DRAIN_MS", 0, minimum=0, maximum=600_000) / 1_000,
+            drain_s=read.integer("TAILRACE_DRAIN_MS", 5_000, minimum=0, maximum=600_000) / 1_000,
             shutdown_s=read.integer("TAILRACE_SHUTDOWN_MS", 10_000, minimum=0, maximum=600_000) / 1_000,
         )
         read.refuse_problems()

@@ -77,7 +77,7 @@ def build_app(
     answering = _answering(settings, loaded.stock, experiments, emitter, metrics)
     edge = Edge(emitter.emit, now_us, new_id, lambda: _unready(watch, emitter, going_down), fleet.exposition)
     limits = ApiLimits(tuple(loaded.stock.catalogue.surfaces), settings.k_max, settings.body_bytes_max, settings.body_timeout_s)
-    api = Api(answering.recommender, limits, loaded.keys, edge, metrics)
+    api = Api(answering.recommender, limits, loaded.keys, edge, metrics.http)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

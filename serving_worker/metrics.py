@@ -12,8 +12,17 @@ LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 
 
 class WorkerMetrics:
+    """What is counted while it happens, by its subject."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.http = HttpMetrics(registry)
+        self.arms = ArmMetrics(registry)
+        self.experiments = ExperimentMetrics(registry)
+
+
+class HttpMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "tailrace_serving_worker_requests", "Answered HTTP requests.", ["route", "status"], registry=registry
         )
@@ -24,6 +33,12 @@ class WorkerMetrics:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
+
+
+class ArmMetrics:
+    """What became of requests, by who decided them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.exposures = Counter(
             "tailrace_serving_worker_exposures",
             "Answers that an arm decided, degraded ones included; those that none decided have no arm.",
@@ -48,23 +63,29 @@ class WorkerMetrics:
             ["policy_id", "outcome"],
             registry=registry,
         )
-        self.experiments_good = Gauge(
+
+
+class ExperimentMetrics:
+    """The definitions that this worker serves from."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.good = Gauge(
             "tailrace_serving_worker_experiments_good",
             "1 where the file of experiments was good when last read.",
             registry=registry,
         )
-        self.experiments_reloads = Counter(
+        self.reloads = Counter(
             "tailrace_serving_worker_experiments_reloads",
             "Changes of the file of experiments, to the good or to the bad, and looks at it that failed.",
             ["result"],
             registry=registry,
         )
-        self.experiments_as_of = Gauge(
+        self.as_of = Gauge(
             "tailrace_serving_worker_experiments_as_of_seconds",
             "When the snapshot of experiments was last known to be the newest, in seconds since 1970; 0 where none is followed.",
             registry=registry,
         )
-        self.experiments_killed = Gauge(
+        self.killed = Gauge(
             "tailrace_serving_worker_experiments_killed", "Experiments that the kill file names.", registry=registry
         )
 

@@ -92,12 +92,14 @@ class Tally(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Where events go, who counts, how much may be in the worker, and who looks at an answer when it is out."""
+class Gates:
+    """What a request passes on its way in, and its answer on its way out: how much may be in the worker; where events go, who
+    counts, and who looks at an answer when it is out.
+    """
 
+    capacity: Capacity
     emit: Callable[[Event], bool]
     tally: Tally
-    capacity: Capacity
     shadow: Callable[[RecommendationServed, Query], None]
 
 
@@ -111,12 +113,10 @@ class Choice:
 
 
 class Recommender:
-    def __init__(
-        self, shelf: Shelf, experiments: Experiments, settings: RecommenderSettings, around: Surroundings, clock: Clock
-    ) -> None:
+    def __init__(self, shelf: Shelf, experiments: Experiments, settings: RecommenderSettings, gates: Gates, clock: Clock) -> None:
         self._surfaces, self._control, self._policies = shelf.catalogue.surfaces, shelf.control, shelf.policies
         self._experiments, self._settings = experiments, settings
-        self._around, self._clock = around, clock
+        self._gates, self._clock = gates, clock
         self._log = RareLog(logger, clock.monotonic_us)
 
     def knows(self, surface: str) -> bool:
@@ -131,15 +131,15 @@ class Recommender:
         decision = decide(self._experiments.snapshot() or Snapshot(), ask.asker, now, self._control.policy_id)
         query = _query(ask, decision)
         try:
-            with self._around.capacity.place():
+            with self._gates.capacity.place():
                 choice = await self._choose(decision.policy_id, query, f"{self._settings.seed}:{ask.request_id}", started)
         except Shed:
-            self._around.tally.shed(decision.assignments)
+            self._gates.tally.shed(decision.assignments)
             raise
         served = self._served(ask, now, decision, choice, started)
-        self._around.emit(served)
-        self._around.tally.answered(served)
-        self._around.shadow(served, query)
+        self._gates.emit(served)
+        self._gates.tally.answered(served)
+        self._gates.shadow(served, query)
         return served
 
     async def _choose(self, policy_id: str, query: Query, seed: str, started_us: int) -> Choice:

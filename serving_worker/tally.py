@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 
 from schemas.events import Assignment, RecommendationServed
-from serving_worker.metrics import WorkerMetrics
+from serving_worker.metrics import ArmMetrics
 
 NO_ARM = ("", "")
 """The labels of requests that no arm decided."""
 
 
 class ArmTally:
-    def __init__(self, metrics: WorkerMetrics) -> None:
+    def __init__(self, metrics: ArmMetrics) -> None:
         self._metrics = metrics
 
     def answered(self, served: RecommendationServed) -> None:

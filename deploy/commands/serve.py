@@ -24,6 +24,9 @@ def serve(*, host: str | None, port: int | None, workers: int | None) -> None:
     """Recommend over HTTP, and emit what was served, until SIGTERM.
 
     Needs a catalogue; Kafka and the registry may be away. /openapi.json describes the interface, /metrics tells of all workers.
+
+    At SIGTERM /readyz says no, and requests are answered for TAILRACE_DRAIN_MS more (5000), so that load balancers can turn away;
+    then it ends. A preStop hook is not needed. Ctrl-C ends it at once.
     """
     log_to_stderr()
     variables = environment()

@@ -55,7 +55,7 @@ def _write_inputs(home: Path, log: Sequence[Impression]) -> dict[str, str]:
     definitions = [*open_bandit.definitions(log), demo_ranking.definition(now_us())]
     experiments.write_text(json.dumps([dataclasses.asdict(definition) for definition in definitions], indent=2), encoding="utf-8")
     catalogue.write_text(json.dumps(demo_ranking.catalogue(), indent=2), encoding="utf-8")
-    fixed = {"TAILRACE_SERVING_SEED": SERVING_SEED, "TAILRACE_REQUEST_BUDGET_MS": BUDGET_MS}
+    fixed = {"TAILRACE_SERVING_SEED": SERVING_SEED, "TAILRACE_REQUEST_BUDGET_MS": BUDGET_MS, "TAILRACE_DRAIN_MS": "0"}
     return {_EXPERIMENTS: str(experiments), _CATALOGUE: str(catalogue), **fixed}
 
 

@@ -48,15 +48,15 @@ class Watch:
             try:
                 await asyncio.to_thread(self._look)
             except Exception:
-                self._metrics.experiments_reloads.labels("failed").inc()
+                self._metrics.experiments.reloads.labels("failed").inc()
                 logger.exception("looking at the experiments failed; they stay as they were until the next look")
 
     def _look(self) -> None:
         experiments, metrics = self._experiments, self._metrics
         if reload(experiments):
-            metrics.experiments_reloads.labels("bad" if experiments.problem else "good").inc()
-        metrics.experiments_good.set(experiments.problem is None)
-        metrics.experiments_killed.set(len(experiments.killed or ()))
+            metrics.experiments.reloads.labels("bad" if experiments.problem else "good").inc()
+        metrics.experiments.good.set(experiments.problem is None)
+        metrics.experiments.killed.set(len(experiments.killed or ()))
         snapshot = experiments.snapshot()
         if snapshot is not None and snapshot.validity is not None:
-            metrics.experiments_as_of.set(snapshot.validity.as_of / 1_000_000)
+            metrics.experiments.as_of.set(snapshot.validity.as_of / 1_000_000)

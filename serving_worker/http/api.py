@@ -22,7 +22,7 @@ from serving_worker.capacity import RETRY_AFTER_S
 from serving_worker.errors import ApiError, Shed
 from serving_worker.experiments.assignment import Asker
 from serving_worker.http.access_log import Call, tell
-from serving_worker.http.interactions import event_of, id_of_call, unit_of
+from serving_worker.http.interactions import InteractionIds, event_of, id_of_recommendation, unit_of
 from serving_worker.http.keys import ApiKey, Keys, refuse_forcing, refuse_surface
 from serving_worker.http.messages import (
     ErrorBody,
@@ -37,7 +37,7 @@ from serving_worker.http.messages import (
     parse_recommendation,
 )
 from serving_worker.http.openapi import openapi
-from serving_worker.metrics import WorkerMetrics
+from serving_worker.metrics import HttpMetrics
 from serving_worker.recommend import Ask, Recommender
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,20 @@ class Edge:
     exposition: Callable[[], Awaitable[bytes]]
 
 
+@dataclass(slots=True)
+class _Intake:
+    """What one call's interactions have in common. Once it is `full` none of the rest is taken, so that of interactions that are
+    alike the last ones are refused: that is what their ids are numbered for.
+    """
+
+    key: ApiKey
+    ids: InteractionIds
+    now: Micros
+    full: bool = False
+
+
 class Api:
-    def __init__(self, recommender: Recommender, limits: ApiLimits, keys: Keys, edge: Edge, metrics: WorkerMetrics) -> None:
+    def __init__(self, recommender: Recommender, limits: ApiLimits, keys: Keys, edge: Edge, metrics: HttpMetrics) -> None:
         self._recommender, self._limits, self._keys = recommender, limits, keys
         self._edge, self._metrics = edge, metrics
         self._document = msgspec.json.encode(openapi(keys, limits.k_max, limits.surfaces))
@@ -100,26 +112,26 @@ class Api:
     async def _interact(self, request: Request, call: Call) -> Response:
         key = self._key(request, call)
         messages = parse_interactions(await self._body(request, call))
-        now, call_key = self._edge.now_us(), _key_of(request)
-        taken = [self._take(message, place, key, call_key, now) for place, message in enumerate(messages)]
+        right = [message for message in messages if not isinstance(message, ApiError)]
+        intake = _Intake(key, InteractionIds(right, _key_of(request), self._edge.new_id), self._edge.now_us())
+        taken = [self._take(message, intake) for message in messages]
         faults = [(place, error) for place, error in enumerate(taken) if isinstance(error, ApiError)]
         refused = [RefusedInteraction(place, _body_of(error)) for place, error in faults]
         if len(faults) == len(taken):
             return _error(faults[0][1], refused if len(refused) > 1 else ())
         return _json(InteractionsResponse([None if isinstance(one, ApiError) else one for one in taken], refused), status=202)
 
-    def _take(
-        self, message: InteractionRequest | ApiError, place: int, key: ApiKey, call_key: str | None, now: Micros
-    ) -> str | ApiError:
+    def _take(self, message: InteractionRequest | ApiError, intake: _Intake) -> str | ApiError:
         """The id under which the interaction is emitted, or why it is not."""
         if isinstance(message, ApiError):
             return message
         try:
-            self._refuse_surface(message.surface, key)
+            self._refuse_surface(message.surface, intake.key)
         except ApiError as error:
             return error
-        event = event_of(_with_key(message, call_key, place), now, self._edge.new_id)
-        if not self._edge.emit(event):
+        event = event_of(message, intake.ids.next(message), intake.now)
+        intake.full = intake.full or not self._edge.emit(event)
+        if intake.full:
             return ApiError(503, "overloaded", "the worker cannot take it now; send it again")
         return event.event_id
 
@@ -142,9 +154,9 @@ class Api:
         return key
 
     def _ask(self, message: RecommendationRequest, key: str | None) -> Ask:
-        request_id = self._edge.new_id() if key is None else id_of_call("recommendation", message.unit_type, message.unit_id, key)
+        request_id = RequestId(self._edge.new_id()) if key is None else id_of_recommendation(message, key)
         asker = Asker(message.unit_type, unit_of(message.unit_id), message.surface, message.context, message.forced_arms)
-        return Ask(RequestId(request_id), asker, message.k, message.traffic, message.session_id)
+        return Ask(request_id, asker, message.k, message.traffic, message.session_id)
 
     def _refuse_surface(self, surface: str, key: ApiKey) -> None:
         refuse_surface(key, surface)
@@ -225,13 +237,6 @@ def _key_of(request: Request) -> str | None:
             422, "invalid_field", f"the key is longer than {IDEMPOTENCY_KEY_CHARACTERS_MAX} characters", "Idempotency-Key"
         )
     return key or None
-
-
-def _with_key(message: InteractionRequest, call_key: str | None, place: int) -> InteractionRequest:
-    """The header's key stands for the whole call: an interaction without a key of its own has it, and its place in the call."""
-    if call_key is None or message.idempotency_key:
-        return message
-    return msgspec.structs.replace(message, idempotency_key=f"{call_key}\0{place}")
 
 
 def _body_of(error: ApiError) -> ErrorBody:

@@ -17,17 +17,29 @@ T = TypeVar("T")
 INTERACTIONS_MAX = 500
 """In one call."""
 
+ENTRIES_MAX = 64
+"""Of a context, and of forced arms. What waits to be sent is bounded in events, so each text of an event has a bound, too."""
+CONTEXT_KEY_CHARACTERS_MAX, CONTEXT_VALUE_CHARACTERS_MAX = 128, 512
+
 _Unit = Annotated[str, msgspec.Meta(max_length=256, description="A pseudonym; blank: nobody, whom control answers.")]
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"\S")]
 _Position = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 _Time = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+_ContextKey = Annotated[str, msgspec.Meta(max_length=CONTEXT_KEY_CHARACTERS_MAX)]
+_ContextValue = Annotated[str, msgspec.Meta(max_length=CONTEXT_VALUE_CHARACTERS_MAX)]
+_Context = Annotated[dict[_ContextKey, _ContextValue], msgspec.Meta(max_length=ENTRIES_MAX)]
+_ForcedExperiment = Annotated[ExperimentId, msgspec.Meta(max_length=256)]
+_ForcedArms = Annotated[
+    dict[_ForcedExperiment, Annotated[str, msgspec.Meta(max_length=256)]], msgspec.Meta(max_length=ENTRIES_MAX)
+]
 
 _MISSING = re.compile(r"Object missing required field `(?P<field>\w+)`")
-_PATH = re.compile(r"(?P<fault>.*?)(?: - at `(?:key in )?\$\.?(?P<path>.*)`)?$", re.DOTALL)
+_PATH = re.compile(r"(?P<fault>.*?)(?: - at (?:`key` in )?`\$\.?(?P<path>.*)`)?$", re.DOTALL)
 
 
 class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`unit_id` is the pseudonym of what is randomised. With an `idempotency_key`, a call sent again is the same answer.
+    """`unit_id` is the pseudonym of what is randomised. With an `idempotency_key`, a call for the same surface that is sent again
+    is the same answer.
 
     `forced_arms` names arms by experiment, for quality assurance; it takes a key with `qa`, and no verdict counts the answer.
     """
@@ -35,16 +47,19 @@ class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
     unit_id: _Unit
     surface: _Id
     k: int
-    context: dict[str, str] = {}
+    context: _Context = {}
     unit_type: _Id = "user"
     session_id: _Id | None = None
     traffic: Traffic = Traffic.LIVE
-    forced_arms: dict[ExperimentId, str] = {}
+    forced_arms: _ForcedArms = {}
     idempotency_key: _Id | None = None
 
 
 class InteractionRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Client times are microseconds since 1970, by the client's clock. `position` counts from 0 at the top."""
+    """Client times are microseconds since 1970, by the client's clock. `position` counts from 0 at the top.
+
+    With an `idempotency_key` it counts once, however often it is sent; the header's key stands for the whole call.
+    """
 
     unit_id: _Unit
     surface: _Id

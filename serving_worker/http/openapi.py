@@ -17,6 +17,14 @@ from serving_worker.http.messages import (
 
 _TYPES = (RecommendationRequest, RecommendationResponse, InteractionRequest, InteractionsResponse, ErrorResponse)
 _REF = "#/components/schemas/{name}"
+_ANSWER_KEY = "A call of a unit for a surface counts once under its key, and is answered alike, however often it is sent."
+_TAKE_KEY = (
+    "After a 503, after no answer, or where some of a list were refused: send the whole list again under the same key, or all "
+    "that was refused of it, in the same order. Each interaction counts once, by the key and its unit_type, unit_id, surface, "
+    "item_id, kind, request_id, position and client_occurred_at, wherever it stands; value and client_sent_at may be other ones. "
+    "Those of one call that are alike in all of these are that many interactions. Where an interaction may be sent again in "
+    "another call, under another key, it needs an idempotency_key of its own."
+)
 _REFUSALS = {
     400: "The body is not JSON.",
     401: "The API key is missing or unknown.",
@@ -41,10 +49,11 @@ def openapi(keys: Keys, k_max: int, surfaces: Sequence[str]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Tailrace serving worker", "version": "1"},
         "paths": {
-            "/v1/recommendations": {"post": _post("Recommend items.", ask, {200: ("The answer.", answer)})},
+            "/v1/recommendations": {"post": _post("Recommend items.", _ANSWER_KEY, ask, {200: ("The answer.", answer)})},
             "/v1/interactions": {
                 "post": _post(
                     "Take in what units did; of a list, what is right is taken and the rest named.",
+                    _TAKE_KEY,
                     {"oneOf": [interaction, several]},
                     {202: ("Taken, all or in part.", taken)},
                 )
@@ -60,12 +69,14 @@ def openapi(keys: Keys, k_max: int, surfaces: Sequence[str]) -> dict[str, Any]:
     return document
 
 
-def _post(summary: str, body: Mapping[str, Any], answers: Mapping[int, tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+def _post(
+    summary: str, resending: str, body: Mapping[str, Any], answers: Mapping[int, tuple[str, Mapping[str, Any]]]
+) -> dict[str, Any]:
     refusals = {code: (text, {"$ref": "#/components/schemas/ErrorResponse"}) for code, text in _REFUSALS.items()}
     key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 256}}
     return {
         "summary": summary,
-        "parameters": [{**key, "description": "A call sent again with its key counts once."}],
+        "parameters": [{**key, "description": resending}],
         "requestBody": {"required": True, "content": _json(body)},
         "responses": {str(code): _answer(text, schema) for code, (text, schema) in {**answers, **refusals}.items()},
     }

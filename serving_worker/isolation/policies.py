@@ -8,16 +8,22 @@ from serving_worker.isolation.pool import PolicyAnswer, Pool, PoolStatus
 from serving_worker.isolation.reasons import Degraded, Unanswered
 from serving_worker.rankers.ranking import Query
 
+UNWANTED_S_MAX = 60
+"""A policy that nobody has wanted for so long has no processes. What is paused for a moment need not load its model again."""
+
 
 class Policies:
-    """`make` builds the pool of a policy that is in `names`; it is built when it is first needed."""
+    """`make` builds the pool of a policy that is in `names`; it is built whenever it is needed and not there."""
 
-    def __init__(self, names: Iterable[str], make: Callable[[str], Pool]) -> None:
-        self._names, self._make = frozenset(names), make
+    def __init__(self, names: Iterable[str], make: Callable[[str], Pool], monotonic_us: Callable[[], int]) -> None:
+        self._names, self._make, self._now_us = frozenset(names), make, monotonic_us
         self._pools: dict[str, Pool] = {}
+        self._wanted_us: dict[str, int] = {}
+        """When each was last warmed or asked."""
+        self._closing: set[asyncio.Task[None]] = set()
 
     def status(self) -> Mapping[str, PoolStatus]:
-        """Of those that have been built."""
+        """Of those that are built."""
         return {name: pool.status() for name, pool in self._pools.items()}
 
     async def rank(self, policy_id: str, query: Query, seed: str, deadline_s: float) -> PolicyAnswer:
@@ -39,10 +45,21 @@ class Policies:
             async with asyncio.timeout(timeout_s):
                 await asyncio.gather(*(pool.is_up.wait() for pool in self._pools.values()))
 
+    def close_unwanted(self) -> None:
+        """Begin to end the processes of policies that were neither warmed nor asked for UNWANTED_S_MAX."""
+        now_us = self._now_us()
+        for policy_id in [name for name in self._pools if now_us - self._wanted_us[name] > UNWANTED_S_MAX * 1_000_000]:
+            closing = asyncio.create_task(self._pools.pop(policy_id).close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
     async def close(self) -> None:
-        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+        await asyncio.gather(*self._closing, *(pool.close() for pool in self._pools.values()))
 
     def _pool(self, policy_id: str) -> Pool | None:
-        if policy_id in self._names and policy_id not in self._pools:
-            self._pools[policy_id] = self._make(policy_id)
-        return self._pools.get(policy_id)
+        if policy_id not in self._names:
+            return None
+        self._wanted_us[policy_id] = self._now_us()
+        if (pool := self._pools.get(policy_id)) is None:
+            pool = self._pools[policy_id] = self._make(policy_id)
+        return pool

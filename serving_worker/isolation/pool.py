@@ -22,6 +22,8 @@ from serving_worker.rare_log import RareLog
 logger = logging.getLogger(__name__)
 
 RESTART_PAUSE_S_MIN, RESTART_PAUSE_S_MAX = 0.1, 30.0
+WAITING_SHARE_MAX = 0.5
+"""Of a request's deadline. A policy that was asked later would be blamed for a queue, and work on what nobody waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,9 @@ class Pool:
         return answer
 
     async def _answer(self, query: Query, seed: str, deadline_s: float) -> PolicyAnswer:
-        until = asyncio.get_running_loop().time() + deadline_s
-        process = await self._take(until)
+        began = asyncio.get_running_loop().time()
+        until = began + deadline_s
+        process = await self._take(began + deadline_s * WAITING_SHARE_MAX)
         items = self._items[query.surface]
         asking = process.ask(Question(query, seed), reply_bytes_max(min(query.k, len(items)), self._item_bytes[query.surface]))
         try:
@@ -116,6 +119,7 @@ class Pool:
         return PolicyAnswer(ranking_of(process.answer_in(asking.result()), items, query.k), process.version)
 
     async def _take(self, until: float) -> PolicyProcess:
+        """One that is free before `until`. Raises Unanswered."""
         if not self._up:
             raise Unanswered(Degraded.STARTING, "no process is up")
         if self._free.empty() and self._waiting >= self._limits.waiting_max:
@@ -129,6 +133,9 @@ class Pool:
             raise Unanswered(Degraded.BUSY, "no process came free in time") from error
         finally:
             self._waiting -= 1
+        if asyncio.get_running_loop().time() >= until:  # the worker's loop itself was late
+            self._free.put_nowait(process)
+            raise Unanswered(Degraded.BUSY, "there is no time left to ask it")
         return process
 
     def _hand_back(self, process: PolicyProcess, asking: asyncio.Future[Reply]) -> None:

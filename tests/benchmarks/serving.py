@@ -66,6 +66,7 @@ def _measured(ground: Ground, place: Place, directory: Path, contender: Contende
         **place.variables,
         "TAILRACE_CATALOGUE_FILE": str(write_catalogue(directory)),
         "TAILRACE_SERVING_SEED": "1",
+        "TAILRACE_DRAIN_MS": "0",
     }
     served = ("tests.benchmarks.served", *contender.arguments)
     with on(cores[1:] or cores), worker(variables, directory / "served.log", cores[:1], *served) as found:

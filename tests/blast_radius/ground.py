@@ -71,6 +71,7 @@ def ground(directory: Path) -> Iterator[Ground]:
             **stack.variables,
             "TAILRACE_CATALOGUE_FILE": str(write_catalogue(directory)),
             "TAILRACE_SERVING_SEED": "2026",
+            "TAILRACE_DRAIN_MS": "0",
             "TAILRACE_SPOOL_DIR": str(directory / "spool"),
         }
         sink = standing.enter_context(Restartable(variables, directory / "sink.log", others, "deploy.cli", SINK))

@@ -46,7 +46,8 @@ def test_another_failure_is_told_with_its_code(commands: Commands) -> None:
 def test_a_command_that_hangs_is_told_and_ended(commands: Commands, tmp_path: Path) -> None:
     catalogue = tmp_path / "catalogue.json"
     catalogue.write_text('{"surfaces": {"home": {"items": [{"item_id": "a"}]}}}')
-    serving = Commands({**commands.variables, "TAILRACE_CATALOGUE_FILE": str(catalogue)}, commands.logs)
+    variables = {"TAILRACE_CATALOGUE_FILE": str(catalogue), "TAILRACE_DRAIN_MS": "0"}
+    serving = Commands({**commands.variables, **variables}, commands.logs)
 
     with serving.start("serve", "--port", "0") as worker:
         with pytest.raises(PartUnreachable, match="did not end within"):

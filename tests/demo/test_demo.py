@@ -108,7 +108,7 @@ def test_the_simulated_users_come_out_the_same_in_every_run(report: dict[str, An
     assert reading["expected"] == pytest.approx({"popularity": 0.18, "plackett_luce": 0.3296446}, abs=1e-6)
     assert reading["covered"] is True
     assert Counter(remark["code"] for remark in report["scorecards"][3]["alarms"]) == {}
-    assert report["users"]["clicks"] == 501
+    assert report["users"]["clicks"] == 484
 
 
 def test_the_logs_scorecards_stay_byte_for_byte_after_a_replay_and_as_of_their_offsets_after_more_events(

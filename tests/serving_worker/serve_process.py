@@ -24,7 +24,8 @@ def serving(directory: Path) -> Iterator[Serve]:
 
     def start(*arguments: str, program: Sequence[str] = (*TAILRACE, "serve"), **variables: str) -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TAILRACE_")}
-        named = {"TAILRACE_HOME": str(directory), "TAILRACE_CATALOGUE_FILE": str(catalogue), "TAILRACE_SHUTDOWN_MS": "300"}
+        named = {"TAILRACE_HOME": str(directory), "TAILRACE_CATALOGUE_FILE": str(catalogue)}
+        named |= {"TAILRACE_SHUTDOWN_MS": "300", "TAILRACE_DRAIN_MS": "0"}
         process = subprocess.Popen(
             [*program, *arguments],
             env={**environment, **NOWHERE, **named, **variables},

@@ -1,5 +1,6 @@
 """Several worker processes behind one address, and how they end."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,9 +12,10 @@ from pathlib import Path
 import httpx2
 import psutil
 import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving_worker.http.fleet_metrics import merged
+from serving_worker.http.fleet_metrics import SAMPLES_A_TURN, Fleet, merged, told
 from tests.serving_worker.serve_process import Serve, serving, url_of
 from tests.waiting import eventually
 
@@ -64,6 +66,7 @@ def test_one_address_tells_of_all_processes_and_a_dead_one_is_replaced(serve: Se
         return len(now) == 2 and victim not in now
 
     assert eventually(replaced, 60)
+    assert "tailrace_serving_worker_silent_processes 0.0\n" in httpx2.get(f"{url}/metrics", timeout=10).text
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 0
@@ -101,6 +104,32 @@ def test_at_sigterm_a_worker_is_unready_and_answers_until_it_has_drained(serve: 
         httpx2.get(url, timeout=5)
 
 
+def test_at_sigterm_all_processes_are_unready_and_answer_until_they_have_drained(serve: Serve) -> None:
+    process = serve("--port", "0", "--workers", "3", TAILRACE_DRAIN_MS="60000")
+    # each request has a connection of its own, so that twenty come to all processes
+    with httpx2.Client(base_url=url_of(process), timeout=10, limits=httpx2.Limits(max_keepalive_connections=0)) as client:
+
+        def ready() -> set[int]:
+            return {client.get("/readyz").status_code for _ in range(20)}
+
+        def answered() -> set[int]:
+            ask = {"unit_id": "u", "surface": "home", "k": 1}
+            return {client.post("/v1/recommendations", json=ask).status_code for _ in range(20)}
+
+        assert eventually(lambda: answered() == {200} and len(workers_told(client)) == 3, 60)
+        assert ready() == {200}
+        children = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+        process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: ready() == {503}, 30)
+        assert answered() == {200}
+        assert ready() == {503}
+    for child in children:  # a second signal
+        child.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert not any(child.is_running() for child in children)
+
+
 def test_a_log_that_nobody_reads_stops_no_answer(serve: Serve) -> None:
     process = serve("--port", "0", TAILRACE_ACCESS_LOG="on")
     url = url_of(process)
@@ -116,13 +145,67 @@ def test_a_log_that_nobody_reads_stops_no_answer(serve: Serve) -> None:
     reader.join(timeout=10)
 
 
-def test_figures_of_several_processes_stay_apart() -> None:
-    text = '# HELP a_total A.\n# TYPE a_total counter\na_total{route="x"} %d.0\n'
-    lines = merged({"7": text % 1, "8": text % 2}, silent=1).decode().splitlines()
-    assert 'a_total{route="x",worker="7"} 1.0' in lines
-    assert 'a_total{route="x",worker="8"} 2.0' in lines
-    assert "tailrace_serving_worker_silent_processes 1.0" in lines
-    assert len([line for line in lines if line.startswith("# TYPE a")]) == 1
+def figures(value: float, labelled: int = 1) -> CollectorRegistry:
+    """What a process may tell: names that need escapes, histograms, and a family that nothing was counted in."""
+    registry = CollectorRegistry()
+    counter = Counter("a", "A,\nof two lines.", ["of"], registry=registry)
+    for number in range(labelled):
+        counter.labels(f'{number}"\n# HELP a \\').inc(value)
+    Histogram("b_seconds", "B.", registry=registry).observe(value)
+    Gauge("c", "C.", ["of"], registry=registry)
+    return registry
+
+
+Samples = set[tuple[str, tuple[tuple[str, str], ...], float]]
+
+
+def samples_in(text: bytes) -> Samples:
+    families = text_string_to_metric_families(text.decode())
+    return {(one.name, tuple(sorted(one.labels.items())), one.value) for family in families for one in family.samples}
+
+
+def of_worker(samples: Samples, worker: str) -> Samples:
+    return {(name, tuple(sorted((*labels, ("worker", worker)))), value) for name, labels, value in samples}
+
+
+def test_figures_of_several_processes_stay_apart_and_nothing_of_them_is_lost() -> None:
+    registries = {"7": figures(1), "8": figures(2)}
+    text = merged([asyncio.run(told(registry, {"worker": worker})) for worker, registry in registries.items()])
+    own = {worker: samples_in(generate_latest(registry)) for worker, registry in registries.items()}
+    assert samples_in(text) == of_worker(own["7"], "7") | of_worker(own["8"], "8")
+    heads = [line for line in text.splitlines() if line.startswith(b"# TYPE")]
+    assert len(heads) == len(set(heads)) == generate_latest(registries["7"]).count(b"\n# TYPE")
+
+
+def test_others_have_turns_while_many_figures_are_told(tmp_path: Path) -> None:
+    registry, samples = figures(1, labelled=2_000), 4_000
+
+    async def turns_during_a_scrape(directory: Path | None) -> int:
+        fleet = Fleet(registry, directory)
+        async with fleet.telling():
+            scrape = asyncio.create_task(fleet.exposition())
+            turns = 0
+            while not scrape.done():
+                await asyncio.sleep(0)
+                turns += 1
+        assert (await scrape).count(b"\n") > samples
+        return turns
+
+    assert all(asyncio.run(turns_during_a_scrape(directory)) >= samples / SAMPLES_A_TURN for directory in (None, tmp_path))
+
+
+def test_a_process_that_hangs_is_silent_and_one_that_died_is_not_counted(tmp_path: Path) -> None:
+    async def scraped() -> bytes:
+        with socket.socket(socket.AF_UNIX) as hanging, socket.socket(socket.AF_UNIX) as dead:
+            hanging.bind(str(tmp_path / "7.sock"))
+            hanging.listen()
+            dead.bind(str(tmp_path / "8.sock"))
+            fleet = Fleet(CollectorRegistry(), tmp_path)
+            async with fleet.telling():
+                return await fleet.exposition()
+
+    assert b"tailrace_serving_worker_silent_processes 1.0\n" in asyncio.run(scraped())
+    assert [path.name for path in tmp_path.iterdir()] == ["7.sock"]
 
 
 def test_the_address_is_free_again_at_once(serve: Serve) -> None:

@@ -5,7 +5,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,33 @@ from producers.memory_transport import MemoryTransport
 from producers.transport import OutboundRecord
 from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract
-from schemas.events import Interaction, RecommendationServed
+from schemas.events import Event, Interaction, RecommendationServed
 from serving_worker.config import ExperimentSettings, WorkerSettings
 from serving_worker.main import build_app, load
 from tests.producers.event_samples import KnownSchemaIds
 from tests.schemas.experiment_samples import DOCUMENT
 from tests.waiting import eventually
 
-CATALOGUE = {"surfaces": {"home": {"candidate_set_id": "spring", "items": [{"item_id": item, "score": 1.0} for item in "abcd"]}}}
+CANDIDATES = {"candidate_set_id": "spring", "items": [{"item_id": item, "score": 1.0} for item in "abcd"]}
+CATALOGUE = {"surfaces": {"home": CANDIDATES, "search": CANDIDATES}}
 ASK = {"unit_id": "unit-1", "surface": "home", "k": 3}
 CLICK = {"unit_id": "unit-1", "surface": "home", "item_id": "a", "kind": "click"}
+
+
+class Doorkeeper(Emitter):
+    """Takes events as `takes` says, and all when it has nothing more to say."""
+
+    takes: Sequence[bool] = ()
+
+    def emit(self, event: Event) -> bool:
+        takes, self.takes = self.takes[:1], self.takes[1:]
+        return takes != (False,) and super().emit(event)
 
 
 class Worker:
     """A worker over a transport in memory, with its client."""
 
-    def __init__(self, client: TestClient, emitter: Emitter, transport: MemoryTransport) -> None:
+    def __init__(self, client: TestClient, emitter: Doorkeeper, transport: MemoryTransport) -> None:
         self.client, self.emitter, self._transport = client, emitter, transport
 
     def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:
@@ -65,7 +76,7 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
         catalogue = tmp_path / "catalogue.json"
         catalogue.write_text(json.dumps(CATALOGUE), encoding="utf-8")
         transport = transport or MemoryTransport()
-        emitter = Emitter(transport, KnownSchemaIds(), now_us=now_us, new_id=new_id)
+        emitter = Doorkeeper(transport, KnownSchemaIds(), now_us=now_us, new_id=new_id)
         made = WorkerSettings(catalogue, shutdown_s=0.2, **settings)
         app = build_app(made, load(made), emitter)
         client = TestClient(app)
@@ -179,6 +190,76 @@ def test_interactions_sent_again_are_the_same_events(start_worker: StartWorker) 
     assert len(worker.post("interactions", CLICK, Idempotency_Key="x" * 256).json()["event_ids"]) == 1
 
 
+@pytest.mark.parametrize("field", ["item_id", "kind", "request_id", "unit_type", "session_id", "unit_id", "idempotency_key"])
+def test_no_text_of_an_interaction_is_without_a_limit(start_worker: StartWorker, field: str) -> None:
+    worker = start_worker()
+    assert worker.post("interactions", {**CLICK, field: "x" * 256}).status_code == 202
+    assert refusal(worker.post("interactions", {**CLICK, field: "x" * 257})) == (422, "invalid_field", field)
+
+
+def test_every_text_of_a_request_has_its_limit_in_the_document(start_worker: StartWorker) -> None:
+    schemas = start_worker().client.get("/openapi.json").json()["components"]["schemas"]
+
+    def unlimited(part: Any) -> Iterator[object]:
+        if isinstance(part, dict):
+            if part.get("type") == "string" and "maxLength" not in part and "enum" not in part:
+                yield part
+            if (
+                part.get("type") == "object"
+                and "properties" not in part
+                and not {"maxProperties", "propertyNames"} <= part.keys()
+            ):
+                yield part
+        for below in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            yield from unlimited(below)
+
+    assert [*unlimited([schemas["RecommendationRequest"], schemas["InteractionRequest"]])] == []
+
+
+def test_one_key_for_two_surfaces_of_a_page_is_two_calls_and_two_interactions(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    surfaces = ("home", "search")
+    answers = [worker.post("recommendations", {**ASK, "surface": surface}, Idempotency_Key="page") for surface in surfaces]
+    clicks = [worker.post("interactions", {**CLICK, "surface": surface, "idempotency_key": "page"}) for surface in surfaces]
+    assert len({answer.json()["request_id"] for answer in answers}) == 2
+    assert len({click.json()["event_ids"][0] for click in clicks}) == 2
+
+
+def test_refused_interactions_sent_again_count_beside_those_that_were_taken(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    wrong = {**CLICK, "item_id": "b", "kind": 7}
+    first = worker.post("interactions", [CLICK, wrong, {**CLICK, "position": 1}], Idempotency_Key="call-1").json()
+    assert [one["index"] for one in first["refused"]] == [1]
+    mended = {**wrong, "kind": "click"}
+    again = worker.post("interactions", [mended], Idempotency_Key="call-1").json()["event_ids"]
+    whole = worker.post("interactions", [CLICK, mended, {**CLICK, "position": 1}], Idempotency_Key="call-1").json()["event_ids"]
+    assert whole == [first["event_ids"][0], again[0], first["event_ids"][2]]
+    assert len(set(whole)) == 3
+
+
+@pytest.mark.parametrize("takes", [(False,), (True, False), (True, True, False), (True, True, True, False)])
+def test_interactions_that_are_alike_count_each_once_wherever_the_worker_was_full(
+    start_worker: StartWorker, takes: Sequence[bool]
+) -> None:
+    worker = start_worker()
+    body = [CLICK, {**CLICK, "item_id": "b"}, CLICK, CLICK]
+    worker.emitter.takes = takes
+    taken = worker.post("interactions", body, Idempotency_Key="call-1").json().get("event_ids", [None] * 4)
+    refused = [one for one, event_id in zip(body, taken, strict=True) if event_id is None]
+    resent = worker.post("interactions", refused, Idempotency_Key="call-1").json()["event_ids"]
+    whole = [*filter(None, taken), *resent]
+    assert worker.post("interactions", body, Idempotency_Key="call-1").json()["event_ids"] == whole
+    assert len(set(whole)) == 4
+
+
+def test_what_a_retry_may_say_otherwise_makes_no_other_event(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    played = {**CLICK, "kind": "play", "client_occurred_at": 5, "client_sent_at": 6}
+    first = worker.post("interactions", played, Idempotency_Key="call-1").json()
+    assert worker.post("interactions", {**played, "client_sent_at": 9}, Idempotency_Key="call-1").json() == first
+    assert worker.post("interactions", {**played, "client_occurred_at": 8}, Idempotency_Key="call-1").json() != first
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code", "field"),
     [
@@ -192,6 +273,12 @@ def test_interactions_sent_again_are_the_same_events(start_worker: StartWorker) 
         ({**ASK, "k": "3"}, 422, "invalid_field", "k"),
         ({**ASK, "traffic": "strange"}, 422, "invalid_field", "traffic"),
         ({**ASK, "context": {"a": 1}}, 422, "invalid_field", "context[...]"),
+        ({**ASK, "context": {"a": "x" * 513}}, 422, "invalid_field", "context[...]"),
+        ({**ASK, "context": {"x" * 129: "a"}}, 422, "invalid_field", "context"),
+        ({**ASK, "context": {str(number): "a" for number in range(65)}}, 422, "invalid_field", "context"),
+        ({**ASK, "forced_arms": {"a": "x" * 257}}, 422, "invalid_field", "forced_arms[...]"),
+        ({**ASK, "forced_arms": {"x" * 257: "a"}}, 422, "invalid_field", "forced_arms"),
+        ({**ASK, "session_id": "x" * 257}, 422, "invalid_field", "session_id"),
         ([ASK], 422, "invalid_field", None),
     ],
 )
@@ -341,6 +428,8 @@ def test_the_document_describes_the_interface(start_worker: StartWorker) -> None
     document = start_worker(k_max=7).client.get("/openapi.json").json()
     assert {"/v1/recommendations", "/v1/interactions", "/healthz", "/readyz"} == set(document["paths"])
     assert document["components"]["schemas"]["RecommendationRequest"]["properties"]["k"]["maximum"] == 7
+    [header] = document["paths"]["/v1/interactions"]["post"]["parameters"]
+    assert "send the whole list again under the same key" in header["description"]
 
 
 def test_only_a_key_for_quality_assurance_forces_arms_and_the_answers_say_so(start_worker: StartWorker, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import uvloop
 from serving_worker.catalogue import by_item_id, load_catalogue
 from serving_worker.isolation.breaker import FAILURES_MIN, PAUSE_S_MIN, State
 from serving_worker.isolation.limits import MIB, HostLimits, PoolLimits
-from serving_worker.isolation.policies import Policies
+from serving_worker.isolation.policies import UNWANTED_S_MAX, Policies
 from serving_worker.isolation.pool import PolicyAnswer, Pool
 from serving_worker.isolation.process import Program, host_environment
 from serving_worker.isolation.reasons import Degraded, Unanswered
@@ -264,6 +264,41 @@ def test_one_that_waited_in_vain_says_busy_and_costs_no_process(bench: Bench) ->
     bench.run(body)
 
 
+def test_a_policy_is_not_asked_and_not_blamed_where_most_of_the_time_went_on_waiting(bench: Bench) -> None:
+    async def body(pool: Pool) -> None:
+        taken = asyncio.create_task(pool.rank(asking("nap", nap_s="0.8"), "seed", LONG_S))
+        await asyncio.sleep(0)
+        waiting = [pool.rank(asking("nap", nap_s="5"), "seed", 1.0) for _ in range(FAILURES_MIN)]
+        assert [await reason for reason in [asyncio.create_task(reason_of(one)) for one in waiting]] == ["busy"] * FAILURES_MIN
+        assert (await taken).version == "hostile-1"
+        assert await answered(pool) == ["c", "b", "a"]
+        assert (pool.status().started, pool.status().breaker) == (1, State.CLOSED)
+
+    bench.run(body)
+
+
+def test_a_loop_that_stood_still_while_a_request_waited_asks_no_policy_for_it(bench: Bench) -> None:
+    async def body(pool: Pool) -> None:
+        taken = asyncio.create_task(pool.rank(asking("nap", nap_s="0.1"), "seed", LONG_S))
+        waiting = asyncio.create_task(reason_of(pool.rank(asking("sleep"), "seed", 1.0)))
+        await asyncio.sleep(0)
+        threading.Event().wait(0.8)
+        assert await waiting == "busy"
+        assert (await taken).version == "hostile-1"
+        assert pool.status().overrun == 0
+
+    bench.run(body)
+
+
+def test_a_request_that_comes_when_its_time_is_over_asks_no_policy(bench: Bench) -> None:
+    async def body(pool: Pool) -> None:
+        assert await reason_of(pool.rank(asking("sleep"), "seed", -0.001)) == "busy"
+        assert await answered(pool) == ["c", "b", "a"]
+        assert pool.status().started == 1
+
+    bench.run(body)
+
+
 def test_a_policy_that_keeps_failing_is_not_asked_until_a_probe_succeeds(bench: Bench) -> None:
     async def body(pool: Pool) -> None:
         for _ in range(FAILURES_MIN):
@@ -330,12 +365,37 @@ def test_a_policy_sees_none_of_our_settings_and_what_it_prints_goes_nowhere(
 @pytest.mark.parametrize("ranker", ["NeverReady", "Broken"])
 def test_a_policy_that_does_not_start_holds_up_nobody(bench: Bench, ranker: str) -> None:
     async def body() -> None:
-        policies = Policies({"other"}, lambda _name: bench.pool(f"tests.serving_worker.hostile_rankers:{ranker}"))
+        pool = bench.pool(f"tests.serving_worker.hostile_rankers:{ranker}")
+        policies = Policies({"other"}, lambda _name: pool, lambda: bench.now_us)
         try:
             policies.warm({"other", "unknown"})
             await policies.wait_until_up(0.5)
             assert await reason_of(policies.rank("other", asking(), "seed", LONG_S)) == "starting"
             assert await reason_of(policies.rank("unknown", asking(), "seed", LONG_S)) == "unknown_policy"
+        finally:
+            await policies.close()
+
+    asyncio.run(body())
+
+
+def test_a_policy_that_nobody_wants_has_no_processes_until_somebody_does(bench: Bench) -> None:
+    async def body() -> None:
+        policies = Policies({"wanted", "other"}, lambda _name: bench.pool(), lambda: bench.now_us)
+        try:
+            policies.warm({"wanted", "other"})
+            await policies.wait_until_up(LONG_S)
+            [pid] = policies.status()["other"].pids
+            for _ in range(2):
+                policies.close_unwanted()
+                assert policies.status().keys() == {"wanted", "other"}
+                bench.now_us += UNWANTED_S_MAX * 1_000_000
+                policies.warm({"wanted"})
+            policies.close_unwanted()
+            assert policies.status().keys() == {"wanted"}
+            assert await asyncio.to_thread(eventually, lambda: not psutil.pid_exists(pid), LONG_S)
+            policies.warm({"other"})
+            await policies.wait_until_up(LONG_S)
+            assert (await policies.rank("other", asking(), "seed", LONG_S)).version == "hostile-1"
         finally:
             await policies.close()
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic_ns
 
@@ -17,6 +17,7 @@ from schemas.events import (
     Event,
     ExperimentDefinition,
     ExperimentId,
+    ExperimentStatus,
     RecommendationServed,
     RequestId,
     ShadowRanking,
@@ -28,6 +29,7 @@ from serving_worker.experiments.assignment import Asker
 from serving_worker.experiments.definitions import Snapshot, snapshot_of
 from serving_worker.isolation.config import PolicySettings
 from serving_worker.isolation.limits import MIB, HostLimits, PoolLimits
+from serving_worker.isolation.policies import UNWANTED_S_MAX
 from serving_worker.metrics import WorkerMetrics
 from serving_worker.rankers.plugins import BUILT_IN
 from serving_worker.recommend import Ask, Clock, RecommenderSettings
@@ -46,9 +48,10 @@ class Definitions:
     """Experiments that a test may change."""
 
     definitions: tuple[ExperimentDefinition, ...]
+    killed: frozenset[ExperimentId] = frozenset()
 
     def snapshot(self) -> Snapshot | None:
-        return snapshot_of(self.definitions)
+        return snapshot_of(self.definitions, killed=self.killed)
 
 
 @dataclass
@@ -56,7 +59,9 @@ class Worker:
     answering: Answering
     registry: CollectorRegistry
     experiments: Definitions
-    emitted: list[Event] = field(default_factory=list)
+    emitted: list[Event]
+    let_pass: Callable[[int], None]
+    """Seconds, of the clock for durations."""
     asked: int = 0
 
     async def ask(self, surface: str = "home") -> RecommendationServed:
@@ -99,7 +104,11 @@ def run(tmp_path: Path) -> Callable[..., None]:
         body: Callable[[Worker], Awaitable[None]], *definitions: ExperimentDefinition, settings: PolicySettings = SETTINGS
     ) -> None:
         async def at_work() -> None:
-            registry, emitted = CollectorRegistry(), list[Event]()
+            registry, emitted, passed_us = CollectorRegistry(), list[Event](), 0
+
+            def let_pass(seconds: int) -> None:
+                nonlocal passed_us
+                passed_us += seconds * 1_000_000
 
             def emit(event: Event) -> bool:
                 emitted.append(event)
@@ -108,7 +117,7 @@ def run(tmp_path: Path) -> Callable[..., None]:
             outlets = Outlets(
                 emit,
                 WorkerMetrics(registry),
-                Clock(lambda: NOW, lambda: monotonic_ns() // 1_000),
+                Clock(lambda: NOW, lambda: monotonic_ns() // 1_000 + passed_us),
                 os.environ,
             )
             stock = stock_of(catalogue, "popularity", settings.rankers)
@@ -116,7 +125,7 @@ def run(tmp_path: Path) -> Callable[..., None]:
             experiments = Definitions(definitions)
             answering = Answering(stock, experiments, told, settings, outlets)
             async with answering.at_work():
-                await body(Worker(answering, registry, experiments, emitted))
+                await body(Worker(answering, registry, experiments, emitted, let_pass))
 
         asyncio.run(at_work())
         assert policy_processes() == []
@@ -191,6 +200,25 @@ def test_a_policy_is_up_before_the_first_request_of_a_new_experiment(run: Callab
         assert (await worker.ask()).degraded is None
 
     run(body, settings=replace(SETTINGS, budget_us=60_000_000))
+
+
+@pytest.mark.parametrize("ending", ["ended", "killed", "gone"])
+def test_a_policy_that_no_experiment_names_any_more_has_no_process(run: Callable[..., None], ending: str) -> None:
+    async def body(worker: Worker) -> None:
+        assert (worker.processes(), worker.processes("live", "plackett_luce")) == (1, 1)
+        experiments, named = worker.experiments, both_arms("")
+        if ending == "killed":
+            experiments.killed = frozenset({named.experiment_id})
+        elif ending == "ended":
+            ended = replace(named, revision=named.revision + 1, status=ExperimentStatus.ENDED)
+            experiments.definitions = (*experiments.definitions, ended)
+        else:
+            experiments.definitions = experiments.definitions[1:]
+        worker.let_pass(UNWANTED_S_MAX + 1)
+        await wait_for(lambda: len(policy_processes()) == 1)
+        assert (worker.processes(), worker.processes("live", "plackett_luce")) == (0, 1)
+
+    run(body, both_arms(""), both_arms("", "plackett_luce", "search"), settings=replace(SETTINGS, budget_us=60_000_000))
 
 
 def test_a_candidate_ranks_in_the_shadow_and_shows_nothing(run: Callable[..., None]) -> None:

@@ -28,11 +28,11 @@ from serving_worker.experiments.assignment import Asker
 from serving_worker.experiments.definitions import Snapshot, snapshot_of
 from serving_worker.isolation.pool import PolicyAnswer
 from serving_worker.isolation.reasons import Degraded, Unanswered
-from serving_worker.metrics import WorkerMetrics
+from serving_worker.metrics import ArmMetrics
 from serving_worker.rankers.plackett_luce import PlackettLuce
 from serving_worker.rankers.popularity import Popularity
 from serving_worker.rankers.ranking import Query, Ranked, Ranker, Ranking
-from serving_worker.recommend import POLICY_SHARE, Ask, Clock, PolicyRunner, Recommender, RecommenderSettings, Shelf, Surroundings
+from serving_worker.recommend import POLICY_SHARE, Ask, Clock, Gates, PolicyRunner, Recommender, RecommenderSettings, Shelf
 from serving_worker.tally import ArmTally
 from tests.schemas.experiment_samples import DEFINITION, NOW
 from tests.waiting import eventually
@@ -93,16 +93,16 @@ def experiment(name: str, arms: tuple[Arm, ...], layer: str = "ranking") -> Expe
     )
 
 
-def surroundings(emitted: list[Event], metrics: WorkerMetrics, in_flight_max: int = 1) -> Surroundings:
+def gates_of(emitted: list[Event], metrics: ArmMetrics, in_flight_max: int = 1) -> Gates:
     def emit(event: Event) -> bool:
         emitted.append(event)
         return True
 
-    return Surroundings(emit, ArmTally(metrics), Capacity(in_flight_max, late_us_max=1), lambda _served, _query: None)
+    return Gates(Capacity(in_flight_max, late_us_max=1), emit, ArmTally(metrics), lambda _served, _query: None)
 
 
 def recommender_of(
-    around: Surroundings,
+    gates: Gates,
     *definitions: ExperimentDefinition,
     context_keys: frozenset[str] = frozenset(),
     control: Ranker | None = None,
@@ -114,7 +114,7 @@ def recommender_of(
         Shelf(CATALOGUE, Control("popularity", control or Popularity(), CATALOGUE, ITEMS), policies or InWorker(arms)),
         Fixed(*definitions),
         RecommenderSettings(context_keys, seed=7, budget_us=10_000),
-        around,
+        gates,
         Clock(lambda: NOW, lambda: next(ticks)),
     )
 
@@ -126,8 +126,8 @@ def answered(
     control: Ranker | None = None,
 ) -> RecommendationServed:
     emitted: list[Event] = []
-    around = surroundings(emitted, WorkerMetrics(CollectorRegistry()))
-    served = asyncio.run(recommender_of(around, *definitions, context_keys=context_keys, control=control).recommend(ask))
+    gates = gates_of(emitted, ArmMetrics(CollectorRegistry()))
+    served = asyncio.run(recommender_of(gates, *definitions, context_keys=context_keys, control=control).recommend(ask))
     assert emitted == [served]
     return served
 
@@ -219,9 +219,9 @@ def test_the_control_that_falls_in_does_not_draw_what_the_policy_drew() -> None:
 def test_a_ranker_is_given_the_whole_request_and_its_arms_parameters() -> None:
     policies = InWorker({"plackett_luce": PlackettLuce()})
     asked = replace(ASK, asker=replace(ASK.asker, context={"country": "fr"}))
-    around = surroundings([], WorkerMetrics(CollectorRegistry()))
+    gates = gates_of([], ArmMetrics(CollectorRegistry()))
     arms = experiment("ab-1", only("plackett_luce", temperature="2"))
-    asyncio.run(recommender_of(around, arms, policies=policies).recommend(asked))
+    asyncio.run(recommender_of(gates, arms, policies=policies).recommend(asked))
     [query] = policies.asked
     assert (query.surface, query.k, query.unit_id, query.session_id) == ("home", 2, "unit-1", "s")
     assert (query.context, query.parameters["temperature"]) == ({"country": "fr"}, "2")
@@ -247,7 +247,7 @@ def test_what_is_beyond_the_worker_is_assigned_then_shed_and_counted_by_arm() ->
                 await release.wait()
                 raise Unanswered(Degraded.TIMEOUT, "slow")
 
-        recommender = recommender_of(surroundings(emitted, WorkerMetrics(registry)), arms, policies=Slow())
+        recommender = recommender_of(gates_of(emitted, ArmMetrics(registry)), arms, policies=Slow())
         first = asyncio.create_task(recommender.recommend(ASK))
         await asyncio.sleep(0)
         with pytest.raises(Shed) as shed:

@@ -1,6 +1,7 @@
 """docs/serving.md says what is so: every setting with its default, files that can be loaded, metrics that are there."""
 
 import ast
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from producers.metrics import EmitterMetrics
 from schemas.environment import Environment
 from serving_worker.catalogue import load_catalogue
 from serving_worker.config import WorkerSettings
-from serving_worker.http.fleet_metrics import merged
+from serving_worker.http.fleet_metrics import Fleet
 from serving_worker.http.keys import load_keys
 from serving_worker.isolation.breaker import State
 from serving_worker.isolation.pool import PoolStatus
@@ -94,7 +95,8 @@ def metrics_of_a_worker(spool: Path) -> Iterator[str]:
             yield metric.name + "_total" if metric.type == "counter" else metric.name
     finally:
         emitter.close(0)
-    yield from re.findall(r"^# TYPE (\w+)", merged({}, silent=1).decode(), re.MULTILINE)
+    told_of_a_fleet = asyncio.run(Fleet(CollectorRegistry(), spool).exposition())
+    yield from re.findall(r"^# TYPE (\w+)", told_of_a_fleet.decode(), re.MULTILINE)
 
 
 def test_every_metric_on_the_page_is_there(tmp_path: Path) -> None:

@@ -29,6 +29,12 @@ def test_without_a_seed_the_worker_chooses_one_and_without_experiments_there_are
     assert (settings.seed, settings.experiments.file) == (None, None)
 
 
+def test_unless_it_is_told_otherwise_a_worker_drains_and_ends_before_kubernetes_kills_it() -> None:
+    settings = WorkerSettings.from_environment({"TAILRACE_CATALOGUE_FILE": "catalogue.json"})
+    assert settings.drain_s == 5
+    assert settings.drain_s + 2 * settings.shutdown_s < 30
+
+
 def test_every_wrong_setting_is_named_at_once() -> None:
     with pytest.raises(ConfigurationError) as refusal:
         WorkerSettings.from_environment({"TAILRACE_HTTP_PORT": "70000", "TAILRACE_K_MAX": "many"})
