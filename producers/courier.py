@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from producers.accounts import TopicSummary, checkpoint_of
 from producers.config import EmitterLimits
-from producers.dispatch import Disk, Dispatch, DispatchCounters
+from producers.dispatch import Dispatch, DispatchCounters
 from producers.encoding import Encoder
 from producers.errors import Loss
 from producers.known_ids import KnownIds
 from producers.outbox import Numbered, Outbox, Route
 from producers.parcel import Parcel
+from producers.spooling import Spooling
 from producers.transport import Transport
 from schemas.events import Micros
 
@@ -57,13 +58,13 @@ class Means:
 
     connect: Callable[[], Transport]
     ids: KnownIds
-    disk: Disk | None
+    spooling: Spooling | None
 
 
 class Courier:
     def __init__(self, outbox: Outbox, means: Means, *, prefix: str, limits: EmitterLimits, now_us: Callable[[], Micros]) -> None:
         self.counters = CourierCounters()
-        self.ids, self.disk = means.ids, means.disk
+        self.ids, self.spooling = means.ids, means.spooling
         self._outbox, self._connect = outbox, means.connect
         self._limits, self._now_us = limits, now_us
         self._encoder = Encoder(outbox.producer_id, prefix, means.ids)
@@ -92,18 +93,18 @@ class Courier:
 
     def _run(self) -> None:
         self.ids.start()
-        if self.disk is not None:
-            self.disk.spool.start()
+        if self.spooling is not None:
+            self.spooling.spool.start()
         transport = self._connect()
         accounts = {route.account.topic: route.account for route in self._outbox.routes}
-        dispatch = Dispatch(self._encoder, transport, accounts, self.disk, self.dispatched)
+        dispatch = Dispatch(self._encoder, transport, accounts, self.spooling, self.dispatched)
         self._work(dispatch)
         self._guarded(lambda: self._finish(dispatch))
         self._report_losses()
         self._guarded(transport.close)
         self.ids.close()
-        if self.disk is not None:
-            self.disk.spool.close(max(DISK_GRACE_S, self._deadline - time.monotonic()))
+        if self.spooling is not None:
+            self.spooling.spool.close(max(DISK_GRACE_S, self._deadline - time.monotonic()))
 
     def _work(self, dispatch: Dispatch) -> None:
         next_report = time.monotonic()

@@ -21,7 +21,8 @@ from producers.parcel import Parcel
 from producers.spool.frames import SpoolRecord
 from producers.spool.log import Lost
 from producers.spool.segments import Place
-from producers.spool.spool import Refused, Spool, Stored
+from producers.spool.spool import Refused, Stored
+from producers.spooling import Spooling
 from producers.transport import OutboundRecord, Transport
 from schemas import wire
 
@@ -46,30 +47,21 @@ class DispatchCounters:
     """Whether events go to disk first, now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """A spool, what for, and how fast it is emptied."""
-
-    spool: Spool
-    durability: Durability
-    drain_events_s: int
-
-
 class Dispatch:
     def __init__(
         self,
         encoder: Encoder,
         transport: Transport,
         accounts: dict[str, Account],
-        disk: Disk | None,
+        spooling: Spooling | None,
         counters: DispatchCounters,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = counters
         self._encoder, self._transport, self._accounts = encoder, transport, accounts
-        self._spool = None if disk is None else disk.spool
-        self._write_ahead = disk is not None and disk.durability is Durability.WRITE_AHEAD
-        self._rate = Rate(1 if disk is None else disk.drain_events_s)
+        self._spool = None if spooling is None else spooling.spool
+        self._write_ahead = spooling is not None and spooling.durability is Durability.WRITE_AHEAD
+        self._rate = Rate(1 if spooling is None else spooling.drain_events_s)
         self._diversion = Diversion()
         self._again: deque[Parcel] = deque()
         """On disk and in hand: to be sent before what is read back."""

@@ -14,16 +14,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from producers.accounts import TopicSummary
 from producers.config import Durability, SpoolLimits
-from producers.dispatch import Disk, Dispatch, DispatchCounters
+from producers.dispatch import Dispatch, DispatchCounters
 from producers.encoding import Encoder
 from producers.errors import Loss
 from producers.identity import Identity
 from producers.known_ids import KnownIds
 from producers.outbox import EVENT_TYPES, Outbox
 from producers.spool.directory import SpoolRoot
-from producers.spool.disk import PosixDisk
+from producers.spool.file_system import PosixFileSystem
 from producers.spool.log import SpoolLog
 from producers.spool.spool import Spool
+from producers.spooling import Spooling
 from schemas.events import EventId, ProducerId
 from schemas.topics import Topic
 from tests.producers.event_samples import CLICK, MALFORMED, SERVED, KnownSchemaIds, served_of
@@ -38,7 +39,7 @@ LARGE = replace(SERVED, surface="s" * 1_000)
 """A cap on bytes is reached with few."""
 
 
-class ScriptedDisk(PosixDisk):
+class ScriptedDisk(PosixFileSystem):
     """A real one that can be full: what is written is then cut short, as a disk does it."""
 
     full = False
@@ -96,7 +97,7 @@ class Books(RuleBasedStateMachine):
         root, limits = SpoolRoot(Path(self.directory.name)), TIGHT if self.rough else ROOMY
         self.log = SpoolLog(root, producer_id, self.disk, limits, now_us=self.clock, new_id=new_id)
         self.spool = Spool(self.log, lambda: self.seconds)
-        spooling = None if self.durability is Durability.MEMORY else Disk(self.spool, self.durability, limits.drain_events_s)
+        spooling = None if self.durability is Durability.MEMORY else Spooling(self.spool, self.durability, limits.drain_events_s)
         accounts = {route.account.topic: route.account for route in self.outbox.routes}
         counters = DispatchCounters()
         self.dispatch = Dispatch(self.encoder, self.transport, accounts, spooling, counters, lambda: self.seconds)

@@ -14,7 +14,7 @@ import pytest
 from producers.config import Durability, SpoolLimits
 from producers.emitter import Emitter
 from producers.memory_transport import MemoryTransport
-from producers.spool.disk import PosixDisk
+from producers.spool.file_system import PosixFileSystem
 from producers.spool.frames import SpoolRecord
 from producers.spool.spool import SpoolStatus
 from producers.transport import OutboundRecord
@@ -154,7 +154,7 @@ def test_a_directory_that_somebody_has_tidied_up_is_made_anew(start: Start, tmp_
     assert emitted == acknowledged + sum(dropped.values())
 
 
-class HangingDisk(PosixDisk):
+class HangingDisk(PosixFileSystem):
     """Writes while `well` is set, and waits for it otherwise."""
 
     def __init__(self) -> None:
@@ -183,7 +183,7 @@ def test_past_the_hosts_cap_the_oldest_are_dropped_and_counted(start: Start) -> 
     assert "s1999" in surfaces(transport.records)
 
 
-class FullDisk(PosixDisk):
+class FullDisk(PosixFileSystem):
     full = True
 
     def create(self, path: Path) -> int:
@@ -237,7 +237,7 @@ import resource, sys
 from pathlib import Path
 from producers.config import Durability, SpoolLimits
 from producers.memory_transport import MemoryTransport
-from producers.spool.disk import PosixDisk
+from producers.spool.file_system import PosixFileSystem
 from producers.spool.frames import SpoolRecord
 from producers.spool.spool import SpoolStatus
 from tests.producers.event_samples import SERVED, KnownSchemaIds

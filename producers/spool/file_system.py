@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 
-class Disk(Protocol):
+class FileSystem(Protocol):
     """Every method raises OSError where the disk is full, broken or gone, and may hang where it hangs."""
 
     def create(self, path: Path) -> int:
@@ -29,7 +29,7 @@ class Disk(Protocol):
     def read(self, path: Path, start: int, end: int) -> bytes: ...
 
 
-class PosixDisk:
+class PosixFileSystem:
     def create(self, path: Path) -> int:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
