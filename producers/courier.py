@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from producers.accounts import TopicSummary, checkpoint_of
 from producers.config import EmitterLimits
-from producers.dispatch import Dispatch, DispatchCounters
+from producers.dispatch import Dispatch
 from producers.encoding import Encoder
 from producers.errors import Loss
 from producers.known_ids import KnownIds
 from producers.outbox import Numbered, Outbox, Route
 from producers.parcel import Parcel
-from producers.spooling import Spooling
+from producers.spooling import DispatchCounters, Spooling
 from producers.transport import Transport
 from schemas.events import Micros
 
@@ -38,7 +38,8 @@ IDLE_WAIT_S = 0.01
 FULL_WAIT_S = 0.05
 REPORT_INTERVAL_S = 10.0
 CLOSING_RESERVE_S = 1.0
-"""Of the time to close, this much (a fifth at most) is kept for the disk and the closing checkpoint."""
+"""Of the time to close, this much (a fifth at most) is kept for the closing checkpoint; with a spool half of the time, since all
+that is in flight may have to go to disk before it."""
 
 DISK_GRACE_S = 0.5
 """A disk that works has ended within it; one that hangs is left."""
@@ -84,7 +85,8 @@ class Courier:
         """Send what is left, or put it on disk; the closing checkpoints last. Give up after `timeout_s`."""
         if not self._closing.is_set():
             self._deadline = time.monotonic() + timeout_s
-            self._events_deadline = self._deadline - min(CLOSING_RESERVE_S, timeout_s / 5)
+            reserve_s = min(CLOSING_RESERVE_S, timeout_s / 5) if self.spooling is None else timeout_s / 2
+            self._events_deadline = self._deadline - reserve_s
             self._closing.set()
         self._thread.join(timeout_s + CLOSING_RESERVE_S)
 
@@ -185,8 +187,8 @@ class Courier:
             self._move_until(self._events_deadline, dispatch, dispatch.in_flight)
         if not dispatch.disk_works():
             self._give_up(dispatch)
-        dispatch.abandon()
-        self._move_until(self._deadline_less(0.5), dispatch, lambda: dispatch.in_flight() + dispatch.in_hand)
+        dispatch.abandon(left=len(self._outbox))
+        self._move_until(self._deadline_less(0.5), dispatch, lambda: len(self._outbox) + dispatch.in_flight() + dispatch.in_hand)
         self._give_up(dispatch)
         self._send_checkpoints(dispatch, closed=True)
         self._move_until(self._deadline_less(0.25), dispatch, lambda: dispatch.in_flight() + dispatch.in_hand)

@@ -21,14 +21,13 @@ from weakref import WeakSet
 from producers.accounts import TopicSummary
 from producers.config import EmitterLimits
 from producers.courier import Courier, CourierCounters, Means
-from producers.dispatch import DispatchCounters
 from producers.errors import Loss
 from producers.identity import Identity
 from producers.known_ids import KnownIds
 from producers.outbox import EVENT_TYPES, Outbox
 from producers.schema_ids import SchemaIds
 from producers.spool.spool import SpoolStatus
-from producers.spooling import Spooling
+from producers.spooling import DispatchCounters, Spooling
 from producers.transport import Transport
 from schemas.events import Event, EventId, Micros, ProducerId
 from schemas.topics import DEFAULT_PREFIX

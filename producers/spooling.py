@@ -1,4 +1,4 @@
-"""A spool, and how an emitter uses it."""
+"""What a dispatch needs of a spool, and what it counts."""
 
 from dataclasses import dataclass
 
@@ -13,3 +13,17 @@ class Spooling:
     spool: Spool
     durability: Durability
     drain_events_s: int
+
+
+@dataclass(slots=True)
+class DispatchCounters:
+    """Only the courier writes them; metrics read them."""
+
+    transport_full: int = 0
+    transport_renewals: int = 0
+    checkpoints_lost: int = 0
+    diversions: int = 0
+    drained: int = 0
+    adopted_lost: int = 0
+    diverted: bool = False
+    """Whether events go to disk first, now."""

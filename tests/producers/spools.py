@@ -59,4 +59,5 @@ def spooling_emitter(
         log = SpoolLog(SpoolRoot(root), producer_id, disk or PosixFileSystem(), spool_limits, now_us=clock, new_id=new_id)
         return Spooling(Spool(log), durability, spool_limits.drain_events_s)
 
-    return Emitter(transport, schema_ids or KnownSchemaIds(), now_us=clock, new_id=new_id, limits=limits, spool=opened)
+    spool = None if durability is Durability.MEMORY else opened
+    return Emitter(transport, schema_ids or KnownSchemaIds(), now_us=clock, new_id=new_id, limits=limits, spool=spool)
