@@ -6,12 +6,12 @@ from pathlib import Path
 
 from producers.config import Durability, EmitterLimits, SpoolLimits
 from producers.emitter import Emitter
-from producers.memory_transport import MemoryTransport
 from producers.spool.directory import SpoolRoot
 from producers.spool.file_system import FileSystem, PosixFileSystem
 from producers.spool.log import SpoolLog
 from producers.spool.spool import Spool
 from producers.spooling import Spooling
+from producers.transport import Transport
 from schemas.events import Micros, ProducerId
 from tests.producers.event_samples import KnownSchemaIds
 
@@ -45,7 +45,7 @@ def open_log(
 
 def spooling_emitter(
     root: Path,
-    transport: MemoryTransport,
+    transport: Transport,
     durability: Durability,
     *,
     schema_ids: KnownSchemaIds | None = None,

@@ -14,14 +14,16 @@ import pytest
 from producers import dispatch
 from producers.config import Durability, SpoolLimits
 from producers.emitter import Emitter
+from producers.kafka_transport import KafkaTransport
 from producers.memory_transport import MemoryTransport
 from producers.spool import inbox
 from producers.spool.file_system import PosixFileSystem
 from producers.spool.frames import SpoolRecord
 from producers.spool.spool import SpoolStatus
-from producers.transport import OutboundRecord
+from producers.transport import OutboundRecord, Transport
 from schemas.topics import Topic
 from tests.producers.event_samples import CLICK, SERVED, KnownSchemaIds, checkpoints_of, clicks_of, served_of
+from tests.producers.fatal_errors import break_down
 from tests.producers.flaky_transport import FlakyTransport
 from tests.producers.programs import told_by
 from tests.producers.spools import open_log, spooling_emitter
@@ -38,7 +40,7 @@ Start = Callable[..., Emitter]
 def start(tmp_path: Path) -> Iterator[Start]:
     made: list[Emitter] = []
 
-    def begin(transport: MemoryTransport, durability: Durability, **options: Any) -> Emitter:
+    def begin(transport: Transport, durability: Durability, **options: Any) -> Emitter:
         made.append(spooling_emitter(tmp_path, transport, durability, **options))
         return made[-1]
 
@@ -136,6 +138,19 @@ def test_what_was_on_disk_when_a_client_broke_down_is_sent_by_the_next(start: St
     transport.reachable = True
     assert eventually(lambda: books(emitter) == (300, 300, 0, 0, {}), WAIT_S)
     assert emitter.status().dispatched.transport_renewals == 1
+
+
+def test_a_fatal_error_of_kafkas_client_costs_nothing_that_is_on_disk(start: Start) -> None:
+    transport = KafkaTransport("127.0.0.1:1", {"message.timeout.ms": "500"})
+    emitter = start(transport, Durability.SPOOL_ON_ERROR, schema_ids=(registry := KnownSchemaIds(up=False)))
+    emit(emitter, 0, 300)
+    assert eventually(lambda: books(emitter) == (300, 0, 0, 300, {}), WAIT_S)
+    break_down(transport)
+    registry.up = True
+    assert eventually(lambda: emitter.status().dispatched.transport_renewals == 1, WAIT_S)
+    emit(emitter, 300, 400)
+    assert eventually(lambda: books(emitter) == (400, 0, 0, 400, {}), WAIT_S)
+    assert emitter.status().counters.faults == 0
 
 
 @pytest.mark.parametrize(("events", "events_max"), [(500, 20), (30_000, inbox.EVENTS_MAX)])
