@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from producers.accounts import TopicSummary, checkpoint_of
 from producers.config import EmitterLimits
-from producers.dispatch import Disk, Dispatch, DispatchCounters
+from producers.dispatch import Dispatch
 from producers.encoding import Encoder
 from producers.errors import Loss
 from producers.known_ids import KnownIds
 from producers.outbox import Numbered, Outbox, Route
 from producers.parcel import Parcel
+from producers.spooling import DispatchCounters, Spooling
 from producers.transport import Transport
 from schemas.events import Micros
 
@@ -37,7 +38,8 @@ IDLE_WAIT_S = 0.01
 FULL_WAIT_S = 0.05
 REPORT_INTERVAL_S = 10.0
 CLOSING_RESERVE_S = 1.0
-"""Of the time to close, this much (a fifth at most) is kept for the disk and the closing checkpoint."""
+"""Of the time to close, this much (a fifth at most) is kept for the closing checkpoint; with a spool half of the time, since all
+that is in flight may have to go to disk before it."""
 
 DISK_GRACE_S = 0.5
 """A disk that works has ended within it; one that hangs is left."""
@@ -57,13 +59,13 @@ class Means:
 
     connect: Callable[[], Transport]
     ids: KnownIds
-    disk: Disk | None
+    spooling: Spooling | None
 
 
 class Courier:
     def __init__(self, outbox: Outbox, means: Means, *, prefix: str, limits: EmitterLimits, now_us: Callable[[], Micros]) -> None:
         self.counters = CourierCounters()
-        self.ids, self.disk = means.ids, means.disk
+        self.ids, self.spooling = means.ids, means.spooling
         self._outbox, self._connect = outbox, means.connect
         self._limits, self._now_us = limits, now_us
         self._encoder = Encoder(outbox.producer_id, prefix, means.ids)
@@ -83,7 +85,8 @@ class Courier:
         """Send what is left, or put it on disk; the closing checkpoints last. Give up after `timeout_s`."""
         if not self._closing.is_set():
             self._deadline = time.monotonic() + timeout_s
-            self._events_deadline = self._deadline - min(CLOSING_RESERVE_S, timeout_s / 5)
+            reserve_s = min(CLOSING_RESERVE_S, timeout_s / 5) if self.spooling is None else timeout_s / 2
+            self._events_deadline = self._deadline - reserve_s
             self._closing.set()
         self._thread.join(timeout_s + CLOSING_RESERVE_S)
 
@@ -92,18 +95,18 @@ class Courier:
 
     def _run(self) -> None:
         self.ids.start()
-        if self.disk is not None:
-            self.disk.spool.start()
+        if self.spooling is not None:
+            self.spooling.spool.start()
         transport = self._connect()
         accounts = {route.account.topic: route.account for route in self._outbox.routes}
-        dispatch = Dispatch(self._encoder, transport, accounts, self.disk, self.dispatched)
+        dispatch = Dispatch(self._encoder, transport, accounts, self.spooling, self.dispatched)
         self._work(dispatch)
         self._guarded(lambda: self._finish(dispatch))
         self._report_losses()
         self._guarded(transport.close)
         self.ids.close()
-        if self.disk is not None:
-            self.disk.spool.close(max(DISK_GRACE_S, self._deadline - time.monotonic()))
+        if self.spooling is not None:
+            self.spooling.spool.close(max(DISK_GRACE_S, self._deadline - time.monotonic()))
 
     def _work(self, dispatch: Dispatch) -> None:
         next_report = time.monotonic()
@@ -184,8 +187,8 @@ class Courier:
             self._move_until(self._events_deadline, dispatch, dispatch.in_flight)
         if not dispatch.disk_works():
             self._give_up(dispatch)
-        dispatch.abandon()
-        self._move_until(self._deadline_less(0.5), dispatch, lambda: dispatch.in_flight() + dispatch.in_hand)
+        dispatch.abandon(left=len(self._outbox))
+        self._move_until(self._deadline_less(0.5), dispatch, lambda: len(self._outbox) + dispatch.in_flight() + dispatch.in_hand)
         self._give_up(dispatch)
         self._send_checkpoints(dispatch, closed=True)
         self._move_until(self._deadline_less(0.25), dispatch, lambda: dispatch.in_flight() + dispatch.in_hand)

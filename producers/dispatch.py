@@ -1,58 +1,43 @@
 """Where an encoded record goes, and where it goes next when that fails.
 
 Without a spool: to the transport, when it has room. With one, by durability: `spool_on_error` sends, and puts on disk what the
-transport has no room for, what fails, and everything while the broker is away; `write_ahead` puts everything on disk, and sends
-it from memory as soon as it is there. What waits on disk follows in order, at a capped rate. Every step is booked with the
-account of the record's topic. The courier's alone; nothing here waits but `settle`.
+transport has no room for, what fails, what has no schema id yet, and everything while the broker is away; `write_ahead` puts all
+of it on disk, and sends it from memory as soon as it is there. What waits on disk follows in order, at a capped rate. Topics are
+in order each by itself, and none waits for another one's schema. Every step is booked with the account of the record's topic.
+The courier's alone; nothing here waits but `settle`.
+
+Bounds: what has come back unsent is no more than the transport has room for, in records and in bytes. Of what else is in memory
+only the courier adds no more than a batch, but for what is at a stand, since its schema has no id: that is bounded by the
+AT_A_STAND constants, and so is what of the disk is kept in hand for the same reason.
 """
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from producers.accounts import Account
 from producers.config import Durability
 from producers.diversion import Diversion, Rate
 from producers.encoding import SPOOLED, Encoder
-from producers.errors import RecordRefused
+from producers.errors import Loss, RecordRefused
 from producers.haul import Haul
+from producers.lanes import Lanes
 from producers.parcel import Parcel
 from producers.spool.frames import SpoolRecord
 from producers.spool.log import Lost
 from producers.spool.segments import Place
-from producers.spool.spool import Refused, Spool, Stored
-from producers.transport import OutboundRecord, Transport
+from producers.spool.spool import Refused, Stored
+from producers.spooling import DispatchCounters, Spooling
+from producers.transport import INTERRUPTED, OutboundRecord, Transport
 from schemas import wire
 
 DRAIN_BATCH_MAX = 100
 DRAIN_IN_FLIGHT_MAX = 50_000
+AT_A_STAND_EVENTS_MAX, AT_A_STAND_BYTES_MAX = 10_000, 32 << 20
 PERMANENT = frozenset(
     {"msg_size_too_large", "invalid_msg", "invalid_msg_size", "invalid_record", "record_list_too_large", "topic_exception"}
 )
 """Failures that the same record meets again."""
-
-
-@dataclass(slots=True)
-class DispatchCounters:
-    """Only the courier writes them; metrics read them."""
-
-    transport_full: int = 0
-    checkpoints_lost: int = 0
-    diversions: int = 0
-    drained: int = 0
-    adopted_lost: int = 0
-    diverted: bool = False
-    """Whether events go to disk first, now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """A spool, what for, and how fast it is emptied."""
-
-    spool: Spool
-    durability: Durability
-    drain_events_s: int
 
 
 class Dispatch:
@@ -61,21 +46,25 @@ class Dispatch:
         encoder: Encoder,
         transport: Transport,
         accounts: dict[str, Account],
-        disk: Disk | None,
+        spooling: Spooling | None,
         counters: DispatchCounters,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = counters
         self._encoder, self._transport, self._accounts = encoder, transport, accounts
-        self._spool = None if disk is None else disk.spool
-        self._write_ahead = disk is not None and disk.durability is Durability.WRITE_AHEAD
-        self._rate = Rate(1 if disk is None else disk.drain_events_s)
+        self._spool = None if spooling is None else spooling.spool
+        self._write_ahead = spooling is not None and spooling.durability is Durability.WRITE_AHEAD
+        self._rate = Rate(1 if spooling is None else spooling.drain_events_s)
         self._diversion = Diversion()
-        self._again: deque[Parcel] = deque()
+        self._again = Lanes()
         """On disk and in hand: to be sent before what is read back."""
         self._haul: Haul | None = None
         """Read back, and not all of it offered."""
-        self._waiting: deque[Parcel] = deque()
+        self._blocked = False
+        """Whether the next of it is at a stand, and no more of those may be in hand."""
+        self._returned = Lanes()
+        """In memory only: they were offered, and failed. They go before those that wait."""
+        self._waiting = Lanes()
         """In memory only: no place was found so far."""
         self._writing: set[Parcel] = set()
         """Submitted to the spool, which has not answered."""
@@ -88,27 +77,31 @@ class Dispatch:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        """In memory only, and not at a stand: there will be a place for them soon."""
+        waiting = self._waiting.events if self.disk_works() else self._waiting.behind(self._encoder.frames)
+        return self._returned.events + waiting
 
     @property
     def in_hand(self) -> int:
         """In memory only, and not with the transport."""
-        return len(self._waiting) + len(self._writing)
+        return self._returned.events + self._waiting.events + len(self._writing)
 
     @property
     def postponed(self) -> int:
         """On disk and in hand, and could be sent now."""
-        return 0 if self.diverted else len(self._again)
+        return 0 if self.diverted else self._again.behind(self._encoder.frames)
 
     def add(self, parcel: Parcel) -> None:
-        self._waiting.append(parcel)
+        if self._encoder.frames(parcel) or self.disk_works() or _has_room(self._waiting):
+            self._waiting.append(parcel)
+        else:
+            self._lose(parcel, Loss.NO_SCHEMA)
 
     def place_waiting(self) -> int:
         """Find a place for as many as there is one for, in order."""
-        placed = 0
-        while self._waiting and self._place(self._waiting[0]):
-            self._waiting.popleft()
-            placed += 1
+        placed = self._returned.place(self._place_again, self._returned.events)
+        if not self._returned.events:
+            placed += self._waiting.place(self._place, self._waiting.events)
         if self._spool is not None and placed:
             self._spool.flush()
         return placed
@@ -122,6 +115,7 @@ class Dispatch:
             self._delivered(haul, events)
         for record, failure in outcomes.failed:
             self._not_delivered(record, failure)
+        self.counters.transport_renewals = self._transport.renewals()
         if self._spool is not None:
             if self._transport.troubled():
                 self._divert()
@@ -164,35 +158,49 @@ class Dispatch:
 
     def writes_now(self) -> bool:
         """Whether what is added goes to disk whatever the registry says."""
-        return self.diverted or (self._write_ahead and self.disk_works())
+        return (self.diverted or self._write_ahead) and self.disk_works()
 
     def disk_works(self) -> bool:
         return self._spool is not None and self._spool.available()
 
-    def abandon(self) -> None:
-        """Give up on what is in flight, if anything is: it goes to disk, and what follows too."""
-        if self._transport.in_flight():
+    def abandon(self, left: int = 0) -> None:
+        """Give up on sending what is in flight, waits, or is `left` to be added: that goes to disk, and what follows too."""
+        in_flight = self._transport.in_flight()
+        if in_flight:
             self._transport.abandon()  # only then: the client's purge can still hit what is offered right after it
-            if self._spool is not None:
-                self._divert()
+        if self._spool is not None and in_flight + left + self._returned.events + self._waiting.events:
+            self._divert()
 
     def give_up(self, reason: str) -> None:
         """Lose what is in memory only."""
-        for parcel in (*self._waiting, *self._writing):
+        for parcel in (*self._returned.clear(), *self._waiting.clear(), *self._writing):
             self._lose(parcel, reason)
-        self._waiting.clear()
         self._writing.clear()
 
     def _place(self, parcel: Parcel) -> bool:
-        diverted = self.diverted
+        if self._blocked and self._may_probe() and self._offer(parcel):
+            return True
+        first_to_disk = self.diverted or (self._spool is not None and self._encoder.stuck(parcel))
         if parcel.place is not None:  # written ahead
-            if diverted or not self._offer(parcel):
+            if first_to_disk or not self._offer(parcel):
                 self._postpone(parcel)
             return True
         ahead = self._write_ahead and parcel.account is not None  # a checkpoint is worth no write of its own
-        if (diverted or ahead) and self._submit(parcel, held=not diverted):
+        held = not first_to_disk and _has_room(self._again)
+        if (first_to_disk or ahead) and self._submit(parcel, held=held):
             return True
-        return self._offer(parcel) or self._submit(parcel, held=False)
+        return self._offer(parcel) or (self._encoder.frames(parcel) and self._submit(parcel, held=False))
+
+    def _place_again(self, parcel: Parcel) -> bool:
+        """What has failed goes to disk, as soon as there is room, and is lost without one; what was interrupted is as before."""
+        if not parcel.failure:
+            return self._place(parcel)
+        if self._submit(parcel, held=False):
+            return True
+        if self._spool is not None and self._spool.takes(parcel):
+            return False
+        self._lose(parcel, f"delivery_{parcel.failure}")
+        return True
 
     def _offer(self, parcel: Parcel) -> bool:
         """Whether it is out of hand: taken by the transport, or refused for good."""
@@ -273,9 +281,8 @@ class Dispatch:
         if parcel.place is not None:
             self._postpone(parcel)
             return
-        parcel.failure = failure
-        if not self._submit(parcel, held=False):
-            self._lose(parcel, f"delivery_{failure}")
+        parcel.failure = "" if failure == INTERRUPTED else failure
+        self._returned.append(parcel)
 
     def _postpone(self, parcel: Parcel) -> None:
         """It is on disk: it can go with what is read back."""
@@ -328,25 +335,28 @@ class Dispatch:
 
     def _drain_room(self, now: float) -> int:
         if self.diverted:
-            return int(self._diversion.diverted and self._draining == 0 and self._diversion.may_probe(now))
+            return int(self._may_probe())
         return min(DRAIN_BATCH_MAX, DRAIN_IN_FLIGHT_MAX - self._draining, self._rate.allowed(now))
+
+    def _may_probe(self) -> bool:
+        """Whether it is time for one record to try a broker that was found away."""
+        on_their_way = self._draining or (self._blocked and self._transport.in_flight())
+        return self._diversion.diverted and not on_their_way and self._diversion.may_probe(self._monotonic())
 
     def _drain_some(self, events_max: int) -> int:
         """How many got out of hand: what failed on its way goes before what comes from disk."""
-        if self._again:
-            taken = self._offer(self._again[0])
-            if taken:
-                self._again.popleft()
-            return int(taken)
+        if self._again.behind(self._encoder.frames):
+            return self._again.place(self._offer, events_max)
         if self._haul is None or self._haul.done:
             self._haul = self._next_haul()
         return 0 if self._haul is None else self._offer_some(self._haul, events_max)
 
     def _offer_some(self, haul: Haul, events_max: int) -> int:
-        """How many of it are out of hand: taken by the transport, or the first refused for good."""
+        """How many of it are out of hand: taken by the transport, or the first refused for good, or set aside."""
         records = self._encoder.keyed(haul.rest(events_max))
+        self._blocked = not (records or _has_room(self._again))
         if not records:
-            return 0
+            return 0 if self._blocked else self._set_aside(haul)
         try:
             taken = self._transport.offer_together(records, SPOOLED, haul)
         except RecordRefused as error:
@@ -356,6 +366,11 @@ class Dispatch:
         self._draining += taken
         self.counters.transport_full += taken < len(records)
         return taken
+
+    def _set_aside(self, haul: Haul) -> int:
+        """The first is at a stand: what comes behind it goes before it."""
+        self._postpone(self._spooled_parcel(haul, haul.skip()))
+        return 1
 
     def _next_haul(self) -> Haul | None:
         """The next that this release can send."""
@@ -370,3 +385,8 @@ class Dispatch:
 def _parcel_of(record: OutboundRecord) -> Parcel:
     assert isinstance(record.ticket, Parcel), "only parcels are offered"
     return record.ticket
+
+
+def _has_room(lanes: Lanes) -> bool:
+    """For one more that may be at a stand."""
+    return lanes.events < AT_A_STAND_EVENTS_MAX and lanes.data_bytes < AT_A_STAND_BYTES_MAX

@@ -21,13 +21,13 @@ from weakref import WeakSet
 from producers.accounts import TopicSummary
 from producers.config import EmitterLimits
 from producers.courier import Courier, CourierCounters, Means
-from producers.dispatch import Disk, DispatchCounters
 from producers.errors import Loss
 from producers.identity import Identity
 from producers.known_ids import KnownIds
 from producers.outbox import EVENT_TYPES, Outbox
 from producers.schema_ids import SchemaIds
 from producers.spool.spool import SpoolStatus
+from producers.spooling import DispatchCounters, Spooling
 from producers.transport import Transport
 from schemas.events import Event, EventId, Micros, ProducerId
 from schemas.topics import DEFAULT_PREFIX
@@ -92,8 +92,8 @@ class Incarnation:
         its threads are gone, so nothing of it could be brought to an end.
         """
         _LEFT.append(self)
-        if self.courier.disk is not None:
-            self.courier.disk.spool.forget()
+        if self.courier.spooling is not None:
+            self.courier.spooling.spool.forget()
 
 
 class Emitter:
@@ -112,7 +112,7 @@ class Emitter:
         new_id: Callable[[], str],
         prefix: str = DEFAULT_PREFIX,
         limits: EmitterLimits = EmitterLimits(),  # noqa: B008 - frozen
-        spool: Callable[[ProducerId], Disk] | None = None,
+        spool: Callable[[ProducerId], Spooling] | None = None,
         renew: Sources | None = None,
     ) -> None:
         self._incarnate = partial(_incarnate, spool=spool, now_us=now_us, new_id=new_id, prefix=prefix, limits=limits)
@@ -154,7 +154,7 @@ class Emitter:
             counters=courier.counters,
             dispatched=courier.dispatched,
             lookup_failures=courier.ids.failures,
-            spool=None if courier.disk is None else courier.disk.spool.status(),
+            spool=None if courier.spooling is None else courier.spooling.spool.status(),
             alive=self._current.alive(),
         )
 
@@ -203,7 +203,7 @@ _LEFT: list[Incarnation] = []
 def _incarnate(
     sources: Sources,
     *,
-    spool: Callable[[ProducerId], Disk] | None,
+    spool: Callable[[ProducerId], Spooling] | None,
     now_us: Callable[[], Micros],
     new_id: Callable[[], str],
     prefix: str,
@@ -211,8 +211,8 @@ def _incarnate(
 ) -> Incarnation:
     identity = Identity(ProducerId(new_id()), tuple(topic for _, topic in EVENT_TYPES))
     outbox = Outbox(identity, limits.queue_events_max, lambda: EventId(new_id()))
-    disk = None if spool is None else spool(identity.producer_id)
-    means = Means(sources.transport, KnownIds(sources.schema_ids), disk)
+    spooling = None if spool is None else spool(identity.producer_id)
+    means = Means(sources.transport, KnownIds(sources.schema_ids), spooling)
     return Incarnation(outbox, Courier(outbox, means, prefix=prefix, limits=limits, now_us=now_us))
 
 

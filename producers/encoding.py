@@ -31,19 +31,25 @@ class Encoder:
         self._topics = {topic.name: topic for topic in TOPICS}
         self._newest = {topic.name: _newest(topic) for topic in TOPICS}
         self._names = {topic.name: topic_name(prefix, topic) for topic in TOPICS}
-        self._ready = False
+        self._complete = False
+        """Whether all of it can be: asked for every event."""
         self._frames: dict[tuple[str, int], tuple[str, bytes]] = {}
 
     def ready(self) -> bool:
-        """Whether what is emitted now can be framed."""
-        if not self._ready:
-            frames = [self._frame(name, version) for name, version in self._newest.items()]  # asks for all of them
-            self._ready = None not in frames
-        return self._ready
+        """Whether any of what is emitted now can be framed."""
+        if not self._complete:
+            framed = {name for name, version in self._newest.items() if self._frame(name, version)}  # asks for all of them
+            self._complete = framed == set(self._newest)
+            return bool(framed - {PRODUCER_CHECKPOINTS.name})
+        return True
 
-    def stuck(self) -> bool:
-        """Whether it cannot be, and the registry has been asked in vain."""
-        return self._ids.failures > 0 and not self.ready()
+    def frames(self, parcel: Parcel) -> bool:
+        """Whether the id of its schema is known."""
+        return self._frame(parcel.record.topic, parcel.record.version) is not None
+
+    def stuck(self, parcel: Parcel | None = None) -> bool:
+        """Whether it, or anything at all, cannot be framed, and the registry has been asked in vain."""
+        return self._ids.failures > 0 and not (self.ready() if parcel is None else self.frames(parcel))
 
     def knows(self, records: Sequence[SpoolRecord]) -> bool:
         """Whether this release has their topics and contracts."""

@@ -23,6 +23,8 @@ class Loss(StrEnum):
     """Our bug."""
     ENCODE = "encode"
     """A field does not fit its Avro type."""
+    NO_SCHEMA = "no_schema"
+    """The registry has no schema for its topic so far, and no more of them fit into memory."""
     UNSENT_AT_CLOSE = "unsent_at_close"
     """The emitter was closed before its registry, its transport or its disk had taken the event."""
     FORKED = "forked"

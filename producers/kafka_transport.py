@@ -2,13 +2,18 @@
 
 The producer is idempotent, so a record that librdkafka sends again is in the log once. What the broker does not take within
 `message.timeout.ms` fails, and its delivery report says why. Memory is bounded by `queue.buffering.max.*`.
+
+A client that has met a fatal error (an idempotent one does where a broker has lost data) takes nothing any more. What it holds
+then fails as INTERRUPTED, and once all of that is told another client is made; no two of them within RENEWAL_PAUSE_S.
 """
 
 import ctypes
 import logging
 import os
+import time
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from weakref import WeakSet
@@ -16,7 +21,7 @@ from weakref import WeakSet
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.errors import RecordRefused
-from producers.transport import Headers, Keyed, OutboundRecord, Outcomes
+from producers.transport import INTERRUPTED, Headers, Keyed, OutboundRecord, Outcomes
 from schemas.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -40,20 +45,41 @@ DEFAULT_OPTIONS = MappingProxyType(
     }
 )
 
+RENEWAL_PAUSE_S = 1.0
+
+_OF_THE_RECORD = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError._BAD_MSG,  # noqa: SLF001 - these are their public names
+        KafkaError._INVALID_ARG,  # noqa: SLF001
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    }
+)
+"""What is wrong with a record itself, when it is offered. Any other error is the client's: no record is to blame for it."""
+
 
 class KafkaTransport:
     """`options` are librdkafka's and win over DEFAULT_OPTIONS. Raises ConfigurationError where librdkafka refuses them."""
 
-    def __init__(self, bootstrap: str, options: Mapping[str, str]) -> None:
+    def __init__(self, bootstrap: str, options: Mapping[str, str], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._delivered: list[OutboundRecord] = []
         self._together: Counter[Hashable] = Counter()
         self._failed: list[tuple[OutboundRecord, str]] = []
         self._troubled = False
         self._in_flight = 0
         """Counted here: the client's own length has its logs and errors in it."""
-        settings = {**DEFAULT_OPTIONS, "bootstrap.servers": bootstrap, **options}
+        self._broken = False
+        self._renewals = 0
+        self._renew_at = 0.0
+        self._monotonic = monotonic
+        self._settings = {**DEFAULT_OPTIONS, "bootstrap.servers": bootstrap, **options, "error_cb": self._note, "logger": logger}
         try:
-            self._producer = Producer({**settings, "error_cb": self._note, "logger": logger})
+            self._producer = Producer(self._settings)
         except KafkaException as error:
             raise ConfigurationError((f"TAILRACE_KAFKA_BOOTSTRAP or TAILRACE_KAFKA_OPTIONS: {error.args[0].str()}",)) from error
         _MADE.add(self)
@@ -66,7 +92,8 @@ class KafkaTransport:
         except BufferError:
             return False
         except KafkaException as error:
-            raise _refused(error) from error
+            self._blame(error)
+            return False
         self._in_flight += 1
         return True
 
@@ -82,30 +109,39 @@ class KafkaTransport:
             pass
         except KafkaException as error:
             if not taken:
-                raise _refused(error) from error
+                self._blame(error)
         self._in_flight += taken
         return taken
 
     def poll(self, timeout_s: float) -> Outcomes:
-        self._producer.poll(timeout_s)
+        try:
+            self._producer.poll(timeout_s)
+        except KafkaException as error:  # so the client tells of what is fatal
+            self._break(error)
         outcomes = Outcomes(self._delivered, self._failed, self._together)
         self._delivered, self._failed, self._together = [], [], Counter()
         self._in_flight -= outcomes.told
+        if self._broken and not self._in_flight and self._monotonic() >= self._renew_at:
+            self._renew()
         return outcomes
 
     def in_flight(self) -> int:
         return self._in_flight
 
     def troubled(self) -> bool:
-        troubled, self._troubled = self._troubled, False
+        troubled, self._troubled = self._troubled or self._broken, False
         return troubled
+
+    def renewals(self) -> int:
+        return self._renewals
 
     def abandon(self) -> None:
         self._producer.purge(in_queue=True, in_flight=True, blocking=True)
 
     def close(self) -> None:
         self.abandon()
-        self._producer.flush(1.0)
+        with suppress(KafkaException):  # what is fatal to the client ends it no more than this does
+            self._producer.flush(1.0)
 
     def keep(self) -> None:
         """Have the handle outlive everything, the interpreter too."""
@@ -115,7 +151,7 @@ class KafkaTransport:
         if error is None:
             self._delivered.append(record)
         else:
-            self._failed.append((record, _word(error)))
+            self._failed.append((record, self._failure(error)))
 
     def _deliver_together(self, ticket: Hashable, error: KafkaError | None, message: Message) -> None:
         """One callback for all of a ticket's, which costs half as much; so it is the client's copy that says which has failed."""
@@ -124,7 +160,34 @@ class KafkaTransport:
         else:
             topic, key, value = message.topic(), message.key(), message.value()
             assert topic is not None and key is not None and value is not None, "a report has what was sent"  # noqa: PT018
-            self._failed.append((OutboundRecord(topic, key, value, ticket=ticket), _word(error)))
+            self._failed.append((OutboundRecord(topic, key, value, ticket=ticket), self._failure(error)))
+
+    def _failure(self, error: KafkaError) -> str:
+        return INTERRUPTED if self._broken else _word(error)
+
+    def _blame(self, error: KafkaException) -> None:
+        """Raises RecordRefused where the record is to blame for it."""
+        kafka_error: KafkaError = error.args[0]
+        if kafka_error.code() in _OF_THE_RECORD:
+            raise RecordRefused(_word(kafka_error), kafka_error.str()) from error
+        self._break(error)
+
+    def _break(self, error: KafkaException) -> None:
+        """Have all that the client holds fail."""
+        if not self._broken:
+            self._broken = True
+            logger.warning("Kafka's client has broken down, another one will be made: %s", error)
+            self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+
+    def _renew(self) -> None:
+        self._renew_at = self._monotonic() + RENEWAL_PAUSE_S
+        try:
+            self._producer = Producer(self._settings)
+        except KafkaException as error:
+            logger.warning("Kafka's client cannot be made anew, it is tried again: %s", error)
+            return
+        self._renewals += 1
+        self._broken = False
 
     def _note(self, error: KafkaError) -> None:
         """Told by librdkafka of what belongs to no record, from within `poll`."""
@@ -143,11 +206,6 @@ def _leave_to_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)
-
-
-def _refused(error: KafkaException) -> RecordRefused:
-    kafka_error: KafkaError = error.args[0]
-    return RecordRefused(_word(kafka_error), kafka_error.str())
 
 
 def _word(error: KafkaError) -> str:

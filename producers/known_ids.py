@@ -59,20 +59,25 @@ class KnownIds:
             elif self._ask_all(schema_ids):
                 backoff_s = BACKOFF_MIN_S
             else:
-                self._closing.wait(backoff_s)
+                self._asked.wait(backoff_s)
+                self._asked.clear()
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
         schema_ids.close()
 
     def _ask_all(self, schema_ids: SchemaIds) -> bool:
-        """Whether all were answered. The first failure ends the round: the others would meet the same registry."""
+        """Whether all were answered. A registry that does not answer ends the round: the others would meet the same."""
+        all_answered = True
         for wanted, topic in list(self._wanted.items()):
             try:
                 self._ids[wanted] = schema_ids.lookup(topic, wanted[1])
             except Exception as error:  # noqa: BLE001 - the top of the thread's loop; whatever it is, it is asked again
                 self._note(error)
-                return False
-            del self._wanted[wanted]
-        return True
+                all_answered = False
+                if not _lacks_it(error):
+                    break
+            else:
+                del self._wanted[wanted]
+        return all_answered
 
     def _note(self, error: Exception) -> None:
         """Tell of the first failure, and of every doubling of their number."""
@@ -80,3 +85,8 @@ class KnownIds:
         often = self.failures & (self.failures - 1) != 0
         trace = None if isinstance(error, SchemaUnavailable) else error
         logger.log(logging.DEBUG if often else logging.WARNING, "look-up %d failed: %s", self.failures, error, exc_info=trace)
+
+
+def _lacks_it(error: Exception) -> bool:
+    """Whether the registry has answered, and has no such schema so far."""
+    return isinstance(error, SchemaUnavailable) and error.registered is False

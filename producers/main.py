@@ -7,16 +7,16 @@ from functools import partial
 import uuid_utils
 
 from producers.config import ProducerSettings, SpoolSettings
-from producers.dispatch import Disk
 from producers.emitter import Emitter, Sources
 from producers.experiment_publisher import ExperimentPublisher
 from producers.kafka_experiment_log import KafkaExperimentLog
 from producers.kafka_transport import SPOOLING_OPTIONS, KafkaTransport
 from producers.schema_ids import RegistrySchemaIds
 from producers.spool.directory import SpoolRoot
-from producers.spool.disk import PosixDisk
+from producers.spool.file_system import PosixFileSystem
 from producers.spool.log import SpoolLog
 from producers.spool.spool import Spool
+from producers.spooling import Spooling
 from producers.writer_schemas import RegistryWriterSchemas
 from schemas.events import Micros, ProducerId
 from schemas.topics import EXPERIMENTS, topic_name
@@ -46,7 +46,7 @@ def emitter_for(settings: ProducerSettings) -> Emitter:
         new_id=new_id,
         prefix=settings.topic_prefix,
         limits=settings.limits,
-        spool=None if settings.spool is None else partial(_disk, settings.spool, settings.topic_prefix),
+        spool=None if settings.spool is None else partial(_spooling, settings.spool, settings.topic_prefix),
         renew=sources,
     )
 
@@ -68,7 +68,7 @@ def _transport(settings: ProducerSettings) -> KafkaTransport:
     return KafkaTransport(settings.kafka_bootstrap, {**options, **settings.kafka_options})
 
 
-def _disk(settings: SpoolSettings, prefix: str, producer_id: ProducerId) -> Disk:
+def _spooling(settings: SpoolSettings, prefix: str, producer_id: ProducerId) -> Spooling:
     root = SpoolRoot(settings.directory, prefix)
-    log = SpoolLog(root, producer_id, PosixDisk(), settings.limits, now_us=now_us, new_id=new_id)
-    return Disk(Spool(log), settings.durability, settings.limits.drain_events_s)
+    log = SpoolLog(root, producer_id, PosixFileSystem(), settings.limits, now_us=now_us, new_id=new_id)
+    return Spooling(Spool(log), settings.durability, settings.limits.drain_events_s)

@@ -55,6 +55,10 @@ class MemoryTransport:
         """Never: where nothing is reachable, records pile up and nobody says so, as before a broker that hangs."""
         return False
 
+    def renewals(self) -> int:
+        """Never: a list does not break down."""
+        return 0
+
     def abandon(self) -> None:
         for record, together in self._pending:
             self._abandoned.append((record._replace(headers=()) if together else record, "purge_queue"))

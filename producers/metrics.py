@@ -55,6 +55,7 @@ def _courier(status: EmitterStatus) -> Iterator[Metric]:
         ("checkpoints", "Checkpoints that were made.", counters.checkpoints),
         ("checkpoints_lost", "Checkpoints that were not sent or not delivered.", dispatched.checkpoints_lost),
         ("transport_full", "Times the transport had no room for a record.", dispatched.transport_full),
+        ("transport_renewals", "Times the client broke down, and another was made.", dispatched.transport_renewals),
         ("schema_lookup_failures", "Failed look-ups of schema ids.", status.lookup_failures),
         ("faults", "Steps of the emitter's thread that failed.", counters.faults),
     )

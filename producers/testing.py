@@ -2,10 +2,10 @@
 
 from producers.accounts import TopicSummary
 from producers.courier import CourierCounters
-from producers.dispatch import DispatchCounters
 from producers.emitter import Emitter, EmitterStatus
 from producers.identity import Lane
 from producers.outbox import EVENT_TYPES
+from producers.spooling import DispatchCounters
 from schemas.events import Event, ProducerId
 
 

@@ -14,6 +14,9 @@ Keyed = tuple[str, bytes, bytes]
 
 NOTHING: Mapping[Hashable, int] = MappingProxyType({})
 
+INTERRUPTED = "interrupted"
+"""Why a record has failed that was on its way when the client broke down: nobody has refused it, and it can be offered again."""
+
 
 class OutboundRecord(NamedTuple):
     """A framed record for a topic, by its full name. `ticket` is the sender's own: it comes back with the outcome.
@@ -70,6 +73,10 @@ class Transport(Protocol):
 
     def troubled(self) -> bool:
         """Whether the other side has been found away since this was asked last. It may be back by now."""
+        ...
+
+    def renewals(self) -> int:
+        """How often a client broke down, and another was made in its place. What it had on its way has failed as INTERRUPTED."""
         ...
 
     def abandon(self) -> None:

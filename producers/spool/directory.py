@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from producers.file_lock import try_lock
+from producers.spool.file_system import sync_names
 from schemas.events import ProducerId
 from schemas.topics import DEFAULT_PREFIX
 
@@ -40,11 +41,15 @@ class SpoolRoot:
         self._claims: list[Claim] = []
 
     def claim_new(self, producer_id: ProducerId) -> Claim:
-        """Make the directory of a producer, and own it."""
+        """Make the directory of a producer, and own it. Its name, and those that lead to it, are on disk then."""
+        missing = [path for path in (self._path, *self._path.parents) if not path.exists()]
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in reversed(missing):
+            sync_names(path.parent)
         with self._locked():
             path = self._path / f"{self._prefix}{producer_id}"
             path.mkdir(mode=0o700, exist_ok=True)  # an earlier try may have got so far
+            sync_names(self._path)
             claim = self._claim(path)
         if claim is None:
             raise BlockingIOError(f"{path} is held by another process")

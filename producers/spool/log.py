@@ -15,7 +15,7 @@ from typing import NamedTuple
 from producers.config import SpoolLimits
 from producers.errors import Loss
 from producers.spool.directory import Claim, SpoolRoot
-from producers.spool.disk import Disk
+from producers.spool.file_system import FileSystem
 from producers.spool.frames import Piece, SpoolRecord
 from producers.spool.segments import CURSOR_SUFFIX, SUFFIX, Place, Segment
 from schemas.events import Micros, ProducerId
@@ -79,7 +79,7 @@ class SpoolLog:
         self,
         root: SpoolRoot,
         producer_id: ProducerId,
-        disk: Disk,
+        disk: FileSystem,
         limits: SpoolLimits,
         *,
         now_us: Callable[[], Micros],

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from producers.spool.disk import Disk
+from producers.spool.file_system import FileSystem
 from producers.spool.frames import CURSOR_BYTES, Piece, SpoolRecord, acknowledged_of, cursor, frame, scan, seed_of
 from schemas.events import Micros
 
@@ -23,7 +23,7 @@ class Segment:
     by this emitter; of those `unread` counts, by topic, what was not handed out. `written_us` is when it was last written to.
     """
 
-    def __init__(self, path: Path, disk: Disk, created_us: Micros, *, own: bool, held: bool = False) -> None:
+    def __init__(self, path: Path, disk: FileSystem, created_us: Micros, *, own: bool, held: bool = False) -> None:
         self.path, self.created_us, self.own, self.held = path, created_us, own, held
         self.written_us = created_us
         self.size = self.read_to = 0
@@ -37,14 +37,14 @@ class Segment:
         """By place, in order: how many of the records that were handed out from there on are not settled."""
 
     @classmethod
-    def create(cls, directory: Path, segment_id: str, now: Micros, disk: Disk, *, held: bool) -> "Segment":
+    def create(cls, directory: Path, segment_id: str, now: Micros, disk: FileSystem, *, held: bool) -> "Segment":
         """A new file. Raises OSError."""
         segment = cls(directory / f"{now:016d}-{segment_id}{SUFFIX}", disk, now, own=True, held=held)
         segment._descriptor = disk.create(segment.path)
         return segment
 
     @classmethod
-    def found(cls, path: Path, disk: Disk) -> "Segment | None":
+    def found(cls, path: Path, disk: FileSystem) -> "Segment | None":
         """One that another emitter has left. None where the name is not a segment's. Raises OSError."""
         created, _, segment_id = path.stem.partition("-")
         if path.suffix != SUFFIX or not segment_id or not created.isdecimal():

@@ -2,7 +2,7 @@
 
 Guarantees: what was submitted comes back exactly once, as stored, as refused, or recalled, and before it is read back. A disk
 that fails is left alone for a growing while (`available` is False); one that hangs is noticed after STALL_S. Both count as
-downgrades. What is submitted and what is read back are bounded.
+downgrades. What is submitted and what is read back are bounded, the former in events and in bytes.
 """
 
 import logging
@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from producers.parcel import Parcel
 from producers.spool.frames import BODY_BYTES_MAX
+from producers.spool.inbox import Inbox, Submitted
 from producers.spool.log import LogCounters, Lost, SpoolFullError, SpoolLog, Stretch
 from producers.spool.segments import Place
 
@@ -22,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BUFFER_EVENTS_MAX = 20_000
 WRITE_EVENTS_MAX = 1_000
 STRETCH_EVENTS, STRETCHES_AHEAD = 100, 40
 READ_STRETCHES = 10
@@ -81,11 +81,6 @@ class SpoolStatus:
         return self.counters.stalls + self.counters.buffer_full + self.counters.unwritable + self.counters.full
 
 
-class _Submitted(NamedTuple):
-    parcel: Parcel
-    held: bool
-
-
 class Spool:
     """Owns `log`. All public methods are the courier's, but for `forget`, a forked process's."""
 
@@ -93,7 +88,7 @@ class Spool:
         self.log = log
         self.counters = SpoolCounters()
         self._monotonic = monotonic
-        self._inbox: deque[_Submitted] = deque()
+        self._inbox = Inbox()
         self._news: deque[News] = deque()
         self._settled: deque[Mapping[Place, int]] = deque()
         self._foreign: deque[Place] = deque()
@@ -121,21 +116,21 @@ class Spool:
 
     def submit(self, parcel: Parcel, *, held: bool) -> bool:
         """Have `parcel` written; False where it is not going to be. `flush` follows, when there is no more for now."""
-        if not self.available() or len(parcel.record.datum) + len(parcel.record.key) > RECORD_BYTES_MAX:
+        if not self.takes(parcel):
             return False
-        if len(self._inbox) >= BUFFER_EVENTS_MAX:
+        if not self._inbox.put(Submitted(parcel, held)):
             self.counters.buffer_full += 1
             return False
-        self._inbox.append(_Submitted(parcel, held))
         self._news_for_disk = True
         return True
 
+    def takes(self, parcel: Parcel) -> bool:
+        """Whether `parcel` can be written, now or as soon as there is room for it."""
+        return self.available() and len(parcel.record.datum) + len(parcel.record.key) <= RECORD_BYTES_MAX
+
     def recall(self) -> list[Parcel]:
         """Everything that was submitted, and not begun to be written."""
-        recalled = []
-        while (submitted := _pop(self._inbox)) is not None:
-            recalled.append(submitted.parcel)
-        return recalled
+        return [submitted.parcel for submitted in self._inbox.empty()]
 
     def settle(self, events: Mapping[Place, int]) -> None:
         """So many of what stands there are acknowledged, or lost and counted."""
@@ -205,22 +200,10 @@ class Spool:
         self._busy_since = None
 
     def _write_all(self) -> None:
-        while self._inbox:
-            self._write(self._next_batch())
+        while batch := self._inbox.take(WRITE_EVENTS_MAX):
+            self._write(batch)
 
-    def _next_batch(self) -> list[_Submitted]:
-        """As many as go into one segment together, in order."""
-        batch: list[_Submitted] = []
-        while len(batch) < WRITE_EVENTS_MAX and (submitted := _pop(self._inbox)) is not None:
-            if batch and submitted.held != batch[0].held:
-                self._inbox.appendleft(submitted)
-                break
-            batch.append(submitted)
-        return batch
-
-    def _write(self, batch: list[_Submitted]) -> None:
-        if not batch:  # recalled meanwhile
-            return
+    def _write(self, batch: list[Submitted]) -> None:
         held = batch[0].held
         self._busy_since = self._monotonic()
         try:
@@ -231,7 +214,7 @@ class Spool:
         self._backoff_s = BACKOFF_MIN_S
         self._news.extend(Stored(submitted.parcel, place, held) for submitted, place in zip(batch, places, strict=True))
 
-    def _refuse(self, batch: list[_Submitted], error: OSError) -> None:
+    def _refuse(self, batch: list[Submitted], error: OSError) -> None:
         """Also what was submitted after it: it would meet the same."""
         self._retry_at = self._monotonic() + self._backoff_s
         self._backoff_s = min(self._backoff_s * 2, BACKOFF_MAX_S)

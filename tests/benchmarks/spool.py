@@ -16,7 +16,7 @@ from producers.encoding import SPOOLED
 from producers.kafka_transport import DEFAULT_OPTIONS
 from producers.main import emitter_from_environment, new_id, now_us
 from producers.spool.directory import SpoolRoot
-from producers.spool.disk import PosixDisk
+from producers.spool.file_system import PosixFileSystem
 from producers.spool.frames import SpoolRecord
 from producers.spool.log import SpoolLog
 from producers.spool.spool import READ_STRETCHES, STRETCH_EVENTS
@@ -90,7 +90,7 @@ def _records(workload: Workload, events: int) -> list[SpoolRecord]:
 
 
 def _log(root: SpoolRoot) -> SpoolLog:
-    return SpoolLog(root, ProducerId(new_id()), PosixDisk(), SpoolLimits(), now_us=now_us, new_id=new_id)
+    return SpoolLog(root, ProducerId(new_id()), PosixFileSystem(), SpoolLimits(), now_us=now_us, new_id=new_id)
 
 
 def _fill(root: SpoolRoot, records: list[SpoolRecord]) -> None:

@@ -47,15 +47,20 @@ MALFORMED = replace(SERVED, latency_us="soon")  # type: ignore[arg-type]
 
 
 class KnownSchemaIds:
-    """A registry that has every schema, once it is up. Its ids are the places of the topics' first look-up."""
+    """A registry that has every schema but for the topics `without` one, once it is up. Its ids are the places of the topics'
+    first look-up.
+    """
 
     def __init__(self, *, up: bool = True) -> None:
         self.up = up
         self.ids: dict[str, int] = {}
+        self.without: set[str] = set()
 
     def lookup(self, topic: Topic, version: int | None = None) -> int:  # noqa: ARG002 - each has one version
         if not self.up:
             raise SchemaUnavailable(topic.name, "the registry does not answer", registered=None)
+        if topic.name in self.without:
+            raise SchemaUnavailable(topic.name, "there is no such schema", registered=False)
         return self.ids.setdefault(topic.name, len(self.ids) + 1)
 
     def close(self) -> None:
@@ -64,6 +69,11 @@ class KnownSchemaIds:
 
 def served_of(records: list[OutboundRecord], topic: str = "tailrace.recommendations") -> list[RecommendationServed]:
     codec, writer = Codec(RecommendationServed), parse_physical(contract("RecommendationServed").newest.schema)
+    return [codec.decode(record.value, writer) for record in records if record.topic == topic]
+
+
+def clicks_of(records: list[OutboundRecord], topic: str = "tailrace.interactions") -> list[Interaction]:
+    codec, writer = Codec(Interaction), parse_physical(contract("Interaction").newest.schema)
     return [codec.decode(record.value, writer) for record in records if record.topic == topic]
 
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from producers.config import Durability, EmitterLimits, SpoolLimits
-from producers.dispatch import Disk as Means
 from producers.emitter import Emitter
-from producers.memory_transport import MemoryTransport
 from producers.spool.directory import SpoolRoot
-from producers.spool.disk import Disk, PosixDisk
+from producers.spool.file_system import FileSystem, PosixFileSystem
 from producers.spool.log import SpoolLog
 from producers.spool.spool import Spool
+from producers.spooling import Spooling
+from producers.transport import Transport
 from schemas.events import Micros, ProducerId
 from tests.producers.event_samples import KnownSchemaIds
 
@@ -36,25 +36,28 @@ class Clock:
 
 
 def open_log(
-    root: Path, limits: SpoolLimits = LIMITS, now_us: Callable[[], Micros] | None = None, disk: Disk | None = None
+    root: Path, limits: SpoolLimits = LIMITS, now_us: Callable[[], Micros] | None = None, disk: FileSystem | None = None
 ) -> SpoolLog:
-    return SpoolLog(SpoolRoot(root), ProducerId(new_id()), disk or PosixDisk(), limits, now_us=now_us or Clock(), new_id=new_id)
+    return SpoolLog(
+        SpoolRoot(root), ProducerId(new_id()), disk or PosixFileSystem(), limits, now_us=now_us or Clock(), new_id=new_id
+    )
 
 
 def spooling_emitter(
     root: Path,
-    transport: MemoryTransport,
+    transport: Transport,
     durability: Durability,
     *,
     schema_ids: KnownSchemaIds | None = None,
     spool_limits: SpoolLimits = LIMITS,
-    disk: Disk | None = None,
+    disk: FileSystem | None = None,
     limits: EmitterLimits = EMITTER_LIMITS,
 ) -> Emitter:
     clock = Clock()
 
-    def opened(producer_id: ProducerId) -> Means:
-        log = SpoolLog(SpoolRoot(root), producer_id, disk or PosixDisk(), spool_limits, now_us=clock, new_id=new_id)
-        return Means(Spool(log), durability, spool_limits.drain_events_s)
+    def opened(producer_id: ProducerId) -> Spooling:
+        log = SpoolLog(SpoolRoot(root), producer_id, disk or PosixFileSystem(), spool_limits, now_us=clock, new_id=new_id)
+        return Spooling(Spool(log), durability, spool_limits.drain_events_s)
 
-    return Emitter(transport, schema_ids or KnownSchemaIds(), now_us=clock, new_id=new_id, limits=limits, spool=opened)
+    spool = None if durability is Durability.MEMORY else opened
+    return Emitter(transport, schema_ids or KnownSchemaIds(), now_us=clock, new_id=new_id, limits=limits, spool=spool)

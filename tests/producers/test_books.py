@@ -4,33 +4,37 @@ left on disk is sent by the next one of its host. No threads: each step is a rul
 
 import os
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from producers import dispatch
 from producers.accounts import TopicSummary
 from producers.config import Durability, SpoolLimits
-from producers.dispatch import Disk, Dispatch, DispatchCounters
+from producers.dispatch import Dispatch
 from producers.encoding import Encoder
 from producers.errors import Loss
 from producers.identity import Identity
 from producers.known_ids import KnownIds
 from producers.outbox import EVENT_TYPES, Outbox
+from producers.spool import inbox
 from producers.spool.directory import SpoolRoot
-from producers.spool.disk import PosixDisk
+from producers.spool.file_system import PosixFileSystem
 from producers.spool.log import SpoolLog
 from producers.spool.spool import Spool
+from producers.spooling import DispatchCounters, Spooling
 from schemas.events import EventId, ProducerId
 from schemas.topics import Topic
 from tests.producers.event_samples import CLICK, MALFORMED, SERVED, KnownSchemaIds, served_of
 from tests.producers.flaky_transport import FlakyTransport
 from tests.producers.spools import Clock, new_id
 
-QUEUE_EVENTS_MAX = 40
+QUEUE_EVENTS_MAX, INBOX_EVENTS_MAX, AT_A_STAND_EVENTS_MAX = 40, 20, 15
 TIGHT = SpoolLimits(bytes_max=30_000, age_s_max=3_600, drain_events_s=1_000_000)
 ROOMY = SpoolLimits(bytes_max=100_000_000, age_s_max=30 * 86_400, drain_events_s=1_000_000)
 """No event is dropped for a cap."""
@@ -38,7 +42,7 @@ LARGE = replace(SERVED, surface="s" * 1_000)
 """A cap on bytes is reached with few."""
 
 
-class ScriptedDisk(PosixDisk):
+class ScriptedDisk(PosixFileSystem):
     """A real one that can be full: what is written is then cut short, as a disk does it."""
 
     full = False
@@ -60,11 +64,11 @@ class ScriptedIds(KnownIds):
 
     def __init__(self) -> None:
         super().__init__(KnownSchemaIds)
-        self.up = False
+        self.up, self.without = False, ""
         self.failures = 1
 
     def get(self, topic: Topic, version: int) -> int | None:
-        return len(topic.name) + version if self.up else None
+        return len(topic.name) + version if self.up and topic.name != self.without else None
 
 
 @dataclass(slots=True)
@@ -82,6 +86,9 @@ class Books(RuleBasedStateMachine):
     def begin(self, durability: Durability, *, rough: bool) -> None:
         """On a rough host caps are tight, and files are damaged."""
         self.directory = tempfile.TemporaryDirectory(prefix="tailrace-books-")
+        self.bounds = ExitStack()
+        self.bounds.enter_context(patch.object(inbox, "EVENTS_MAX", INBOX_EVENTS_MAX))
+        self.bounds.enter_context(patch.object(dispatch, "AT_A_STAND_EVENTS_MAX", AT_A_STAND_EVENTS_MAX))
         self.clock, self.seconds = Clock(), 0.0
         self.durability, self.rough = durability, rough
         self.disk, self.ids, self.transport = ScriptedDisk(), ScriptedIds(), FlakyTransport()
@@ -96,7 +103,7 @@ class Books(RuleBasedStateMachine):
         root, limits = SpoolRoot(Path(self.directory.name)), TIGHT if self.rough else ROOMY
         self.log = SpoolLog(root, producer_id, self.disk, limits, now_us=self.clock, new_id=new_id)
         self.spool = Spool(self.log, lambda: self.seconds)
-        spooling = None if self.durability is Durability.MEMORY else Disk(self.spool, self.durability, limits.drain_events_s)
+        spooling = None if self.durability is Durability.MEMORY else Spooling(self.spool, self.durability, limits.drain_events_s)
         accounts = {route.account.topic: route.account for route in self.outbox.routes}
         counters = DispatchCounters()
         self.dispatch = Dispatch(self.encoder, self.transport, accounts, spooling, counters, lambda: self.seconds)
@@ -151,7 +158,7 @@ class Books(RuleBasedStateMachine):
         self._within(turns)
         if not self.dispatch.disk_works():
             self._give_up()
-        self.dispatch.abandon()
+        self.dispatch.abandon(left=len(self.outbox))
         self._within(turns)
         self._give_up()
         self.dispatch.abandon()
@@ -212,13 +219,17 @@ class Books(RuleBasedStateMachine):
             self.work()
         self.broker(reachable=False, room=3)
 
-    @rule(up=st.booleans())
-    def registry(self, *, up: bool) -> None:
-        self.ids.up = up
+    @rule(up=st.booleans(), without=st.sampled_from(["", "recommendations", "interactions"]))
+    def registry(self, *, up: bool, without: str = "") -> None:
+        self.ids.up, self.ids.without = up, without
 
     @rule(reachable=st.booleans(), room=st.sampled_from([3, 1_000]))
     def broker(self, *, reachable: bool, room: int) -> None:
         self.transport.reachable, self.transport.records_max = reachable, room
+
+    @rule()
+    def break_the_client(self) -> None:
+        self.transport.break_down()
 
     @rule()
     def broker_times_out(self) -> None:
@@ -252,7 +263,8 @@ class Books(RuleBasedStateMachine):
         """With everything well again, each event is in Kafka or among the dropped."""
         if not hasattr(self, "directory"):
             return
-        self.disk.full, self.ids.up = False, True
+        self.disk.full = False
+        self.registry(up=True)
         self.transport.reachable, self.transport.records_max = True, 1_000
         for _ in range(400):
             self.wait(1)
@@ -269,6 +281,7 @@ class Books(RuleBasedStateMachine):
         self.what_was_left_has_arrived()
         self.log.close()
         self.directory.cleanup()
+        self.bounds.close()
 
     def what_was_left_has_arrived(self) -> None:
         """All of it where neither caps nor damage take any. What was sent again, since a cursor was behind, counts once."""

@@ -11,14 +11,19 @@ from typing import Any
 
 import pytest
 
+from producers import dispatch
 from producers.config import Durability, SpoolLimits
 from producers.emitter import Emitter
+from producers.kafka_transport import KafkaTransport
 from producers.memory_transport import MemoryTransport
-from producers.spool.disk import PosixDisk
+from producers.spool import inbox
+from producers.spool.file_system import PosixFileSystem
 from producers.spool.frames import SpoolRecord
 from producers.spool.spool import SpoolStatus
-from producers.transport import OutboundRecord
-from tests.producers.event_samples import SERVED, KnownSchemaIds, checkpoints_of, served_of
+from producers.transport import OutboundRecord, Transport
+from schemas.topics import Topic
+from tests.producers.event_samples import CLICK, SERVED, KnownSchemaIds, checkpoints_of, clicks_of, served_of
+from tests.producers.fatal_errors import break_down
 from tests.producers.flaky_transport import FlakyTransport
 from tests.producers.programs import told_by
 from tests.producers.spools import open_log, spooling_emitter
@@ -35,7 +40,7 @@ Start = Callable[..., Emitter]
 def start(tmp_path: Path) -> Iterator[Start]:
     made: list[Emitter] = []
 
-    def begin(transport: MemoryTransport, durability: Durability, **options: Any) -> Emitter:
+    def begin(transport: Transport, durability: Durability, **options: Any) -> Emitter:
         made.append(spooling_emitter(tmp_path, transport, durability, **options))
         return made[-1]
 
@@ -106,6 +111,155 @@ def test_what_waits_on_disk_is_sent_in_order(start: Start) -> None:
     assert surfaces(transport.records) == named(0, 5_000)
 
 
+@pytest.mark.parametrize("durability", Durability)
+def test_a_client_that_breaks_down_costs_no_event(start: Start, durability: Durability) -> None:
+    transport = FlakyTransport(reachable=False)
+    emitter = start(transport, durability)
+    emit(emitter, 0, 300)
+    assert eventually(lambda: transport.in_flight() == 300, WAIT_S)
+    transport.break_down()
+    assert eventually(lambda: emitter.status().dispatched.transport_renewals == 1, WAIT_S)
+    emit(emitter, 300, 400)
+    transport.reachable = True
+    assert eventually(lambda: books(emitter) == (400, 400, 0, 0, {}), WAIT_S)
+    arrived = surfaces(transport.records)
+    assert sorted(arrived) == sorted(named(0, 400))
+    assert durability is not Durability.MEMORY or arrived == named(0, 400), "in order"
+
+
+def test_what_was_on_disk_when_a_client_broke_down_is_sent_by_the_next(start: Start) -> None:
+    transport = FlakyTransport(reachable=False)
+    emitter = start(transport, Durability.SPOOL_ON_ERROR, schema_ids=(registry := KnownSchemaIds(up=False)))
+    emit(emitter, 0, 300)
+    assert eventually(lambda: books(emitter) == (300, 0, 0, 300, {}), WAIT_S)
+    registry.up = True
+    assert eventually(lambda: transport.in_flight() == 300, WAIT_S)
+    transport.break_down()
+    transport.reachable = True
+    assert eventually(lambda: books(emitter) == (300, 300, 0, 0, {}), WAIT_S)
+    assert emitter.status().dispatched.transport_renewals == 1
+
+
+def test_a_fatal_error_of_kafkas_client_costs_nothing_that_is_on_disk(start: Start) -> None:
+    transport = KafkaTransport("127.0.0.1:1", {"message.timeout.ms": "500"})
+    emitter = start(transport, Durability.SPOOL_ON_ERROR, schema_ids=(registry := KnownSchemaIds(up=False)))
+    emit(emitter, 0, 300)
+    assert eventually(lambda: books(emitter) == (300, 0, 0, 300, {}), WAIT_S)
+    break_down(transport)
+    registry.up = True
+    assert eventually(lambda: emitter.status().dispatched.transport_renewals == 1, WAIT_S)
+    emit(emitter, 300, 400)
+    assert eventually(lambda: books(emitter) == (400, 0, 0, 400, {}), WAIT_S)
+    assert emitter.status().counters.faults == 0
+
+
+@pytest.mark.parametrize(("events", "events_max"), [(500, 20), (30_000, inbox.EVENTS_MAX)])
+@pytest.mark.parametrize("close", [True, False])
+def test_more_may_fail_at_once_than_the_disk_takes_at_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch, events: int, events_max: int, *, close: bool
+) -> None:
+    monkeypatch.setattr(inbox, "EVENTS_MAX", events_max)
+    transport = FlakyTransport(reachable=False)
+    emitter = start(transport, Durability.SPOOL_ON_ERROR)
+    for first in range(0, events, 500):
+        assert emitter.wait_for_room(WAIT_S)
+        emit(emitter, first, first + 500)
+    assert eventually(lambda: transport.in_flight() == events, WAIT_S)
+    if close:
+        emitter.close(6.0 + events / 2_000)  # half of it for the broker
+    else:
+        transport.fail_pending()
+    assert eventually(lambda: books(emitter) == (events, 0, 0, events, {}), WAIT_S), books(emitter)
+    assert spool_of(emitter).counters.buffer_full > 0 or events_max == 20_000, "which a quick disk does not let come to it"
+
+
+def test_the_disk_takes_no_more_bytes_at_once_than_its_bound(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "BYTES_MAX", 1_000)
+    transport = FlakyTransport(reachable=False)
+    emitter = start(transport, Durability.SPOOL_ON_ERROR)
+    emit(emitter, 0, 500)
+    assert eventually(lambda: transport.in_flight() == 500, WAIT_S)
+    transport.fail_pending()
+    assert eventually(lambda: books(emitter) == (500, 0, 0, 500, {}), WAIT_S)
+    assert spool_of(emitter).counters.buffer_full > 0
+
+
+def test_what_fails_while_the_disk_does_not_work_is_lost_and_counted(start: Start) -> None:
+    transport = FlakyTransport(reachable=False)
+    emitter = start(transport, Durability.SPOOL_ON_ERROR, disk=FullDisk())
+    emit(emitter, 0, 100)
+    assert eventually(lambda: transport.in_flight() == 100, WAIT_S)
+    transport.fail_pending()
+    assert eventually(lambda: books(emitter) == (100, 0, 0, 0, {"delivery_msg_timed_out": 100}), WAIT_S)
+
+
+@pytest.mark.parametrize("durability", SPOOLING)
+def test_a_topic_without_a_schema_goes_to_disk_and_holds_up_no_other(start: Start, durability: Durability) -> None:
+    transport, registry = FlakyTransport(), KnownSchemaIds()
+    registry.without.add("interactions")
+    emitter = start(transport, durability, schema_ids=registry)
+    for number in range(200):
+        emit(emitter, number, number + 1)
+        assert emitter.emit(CLICK)
+    assert eventually(lambda: books(emitter) == (200, 200, 0, 0, {}), WAIT_S)
+    assert eventually(lambda: emitter.status().topics[1].spooled == 200, WAIT_S)
+    transport.reachable = False
+    emit(emitter, 200, 300)
+    assert eventually(lambda: transport.in_flight() == 100, WAIT_S)
+    transport.fail_pending()
+    assert eventually(lambda: books(emitter) == (300, 200, 0, 100, {}), WAIT_S)
+    transport.reachable = True
+    assert eventually(lambda: books(emitter) == (300, 300, 0, 0, {}), WAIT_S), "also from disk, behind what cannot go"
+    registry.without.clear()
+    assert eventually(lambda: emitter.status().undelivered == 0, WAIT_S)
+    clicks = clicks_of(transport.records)
+    assert [click.producer_seq for click in clicks] == list(range(200))
+
+
+def test_more_of_a_topic_without_a_schema_than_may_be_in_hand_does_not_keep_the_broker_away(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "AT_A_STAND_EVENTS_MAX", 10)
+    transport, registry = FlakyTransport(), KnownSchemaIds()
+    registry.without.add("interactions")
+    emitter = start(transport, Durability.SPOOL_ON_ERROR, schema_ids=registry)
+    for _ in range(50):
+        assert emitter.emit(CLICK)
+    assert eventually(lambda: emitter.status().topics[1].spooled == 50, WAIT_S)
+    transport.reachable = False
+    emit(emitter, 0, 20)
+    assert eventually(lambda: transport.in_flight() == 20, WAIT_S)
+    transport.fail_pending()
+    assert eventually(lambda: emitter.status().dispatched.diverted, WAIT_S)
+    transport.reachable = True
+    assert eventually(lambda: emitter.emit(SERVED) and not emitter.status().dispatched.diverted, WAIT_S)
+    registry.without.clear()
+    assert eventually(lambda: emitter.status().undelivered == 0, WAIT_S)
+    assert len(clicks_of(transport.records)) == 50
+
+
+class HangingRegistry(KnownSchemaIds):
+    """Answers no question before it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def lookup(self, topic: Topic, version: int | None = None) -> int:
+        self.let_go.wait(3 * WAIT_S)
+        return super().lookup(topic, version)
+
+
+@pytest.mark.parametrize("durability", SPOOLING)
+def test_a_close_before_the_registry_has_answered_loses_nothing(start: Start, durability: Durability) -> None:
+    registry = HangingRegistry()
+    emitter = start(MemoryTransport(), durability, schema_ids=registry)
+    emit(emitter, 0, 100)
+    emitter.close(4.0)
+    registry.let_go.set()
+    assert books(emitter) == (100, 0, 0, 100, {})
+
+
 @pytest.mark.parametrize("durability", SPOOLING)
 def test_a_close_without_a_broker_loses_nothing_and_the_next_emitter_sends_it(start: Start, durability: Durability) -> None:
     first = start(FlakyTransport(reachable=False), durability)
@@ -154,7 +308,7 @@ def test_a_directory_that_somebody_has_tidied_up_is_made_anew(start: Start, tmp_
     assert emitted == acknowledged + sum(dropped.values())
 
 
-class HangingDisk(PosixDisk):
+class HangingDisk(PosixFileSystem):
     """Writes while `well` is set, and waits for it otherwise."""
 
     def __init__(self) -> None:
@@ -183,7 +337,7 @@ def test_past_the_hosts_cap_the_oldest_are_dropped_and_counted(start: Start) -> 
     assert "s1999" in surfaces(transport.records)
 
 
-class FullDisk(PosixDisk):
+class FullDisk(PosixFileSystem):
     full = True
 
     def create(self, path: Path) -> int:
@@ -237,7 +391,7 @@ import resource, sys
 from pathlib import Path
 from producers.config import Durability, SpoolLimits
 from producers.memory_transport import MemoryTransport
-from producers.spool.disk import PosixDisk
+from producers.spool.file_system import PosixFileSystem
 from producers.spool.frames import SpoolRecord
 from producers.spool.spool import SpoolStatus
 from tests.producers.event_samples import SERVED, KnownSchemaIds

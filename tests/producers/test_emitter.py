@@ -9,15 +9,17 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
+from producers import dispatch
 from producers.config import EmitterLimits
 from producers.emitter import Emitter
 from producers.memory_transport import MemoryTransport
 from schemas.events import ArmCount, EventId, ExperimentId, Micros
-from tests.producers.event_samples import CLICK, MALFORMED, SERVED, KnownSchemaIds, checkpoints_of, served_of
+from tests.producers.event_samples import CLICK, MALFORMED, SERVED, KnownSchemaIds, checkpoints_of, clicks_of, served_of
 from tests.waiting import eventually
 
 WAIT_S = 5.0
@@ -126,6 +128,37 @@ def test_a_registry_that_is_away_costs_only_room_in_the_queue(make_emitter: Make
     assert (emitter.status().queue_events, transport.records) == (1, [])
     registry.up = True
     assert eventually(lambda: len(served_of(transport.records)) == 1, WAIT_S)
+
+
+def test_a_topic_without_a_schema_waits_and_holds_up_no_other(make_emitter: MakeEmitter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "AT_A_STAND_EVENTS_MAX", 100)
+    transport, registry = MemoryTransport(), KnownSchemaIds()
+    registry.without.add("recommendations")
+    emitter = make_emitter(transport, registry)
+    for number in range(150):
+        emitter.emit(replace(SERVED, surface=f"s{number}"))
+        emitter.emit(CLICK)
+    assert eventually(lambda: len(clicks_of(transport.records)) == 150, WAIT_S)
+    assert eventually(lambda: emitter.status().topics[0].dropped == {"no_schema": 50}, WAIT_S)
+    registry.without.clear()
+    assert eventually(lambda: emitter.status().topics[0].acknowledged == 100, WAIT_S)
+    arrived = [event.producer_seq for event in served_of(transport.records)]
+    assert arrived == sorted(set(arrived)), "in order"
+
+
+def test_checkpoints_without_a_schema_hold_up_no_event(make_emitter: MakeEmitter) -> None:
+    transport, registry = MemoryTransport(), KnownSchemaIds()
+    registry.without.add("producer-checkpoints")
+    emitter = make_emitter(transport, registry, checkpoint_interval_s=0.001)
+    for _ in range(100):
+        made = emitter.status().counters.checkpoints
+        assert emitter.emit(SERVED)
+        assert eventually(lambda: emitter.status().undelivered == 0, WAIT_S)
+        assert eventually(partial(checkpointed_since, emitter, made), WAIT_S)
+
+
+def checkpointed_since(emitter: Emitter, made: int) -> bool:
+    return emitter.status().counters.checkpoints > made
 
 
 def test_a_process_that_emits_and_closes_at_once_loses_nothing(make_emitter: MakeEmitter) -> None:

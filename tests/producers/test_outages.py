@@ -5,11 +5,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
+from uuid import UUID
 from zlib import crc32
 
 import pytest
@@ -22,6 +24,7 @@ from producers.emitter import Emitter
 from producers.main import emitter_from_environment
 from schemas.events import Interaction, ProducerCheckpoint, ProducerId, RecommendationServed
 from schemas.topics import INTERACTIONS, PRODUCER_CHECKPOINTS, RECOMMENDATIONS
+from stream_processors.audit.emitters import State, Steps, Stream, StreamReport, Told, judge
 from tests.faults.stack import LocalStack, local_stack
 from tests.producers.event_samples import CLICK, SERVED
 from tests.producers.kafka_log import Log
@@ -145,23 +148,58 @@ def test_after_an_outage_each_event_is_in_kafka_or_counted(
 
 
 CHILD = """
-import signal, sys, threading
+import os, signal, threading, time
 from producers.main import emitter_from_environment
 from tests.producers.event_samples import SERVED
-import os
 
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 emitter = emitter_from_environment(os.environ)
 print(emitter.producer_id, flush=True)
+
+def tell(topic):
+    print(time.monotonic(), topic.emitted, topic.acknowledged + topic.spooled, flush=True)
+
 while not stop.wait(0.005):
     for _ in range(5):
         emitter.emit(SERVED)
-    topic = emitter.status().topics[0]
-    print(topic.emitted, topic.acknowledged + topic.spooled, flush=True)
-topic = emitter.close(10.0).topics[0]
-print(topic.emitted, topic.acknowledged + topic.spooled, flush=True)
+    tell(emitter.status().topics[0])
+tell(emitter.close(10.0).topics[0])
 """
+
+CALM_S, KILLED_AFTER_S = 3.0, 4.0
+"""A process is killed at the worst moment: what is on its way has not failed so far."""
+LOST_S_MAX = {Durability.WRITE_AHEAD: 1.0, Durability.SPOOL_ON_ERROR: 6.0}
+"""What a killed process loses was emitted within so long before, on a slow machine: what is not written yet; and with
+`spool_on_error` what may be on its way for `message.timeout.ms`, 5 s.
+"""
+UNTOLD_S_MAX = 1.0 + LOST_S_MAX[Durability.SPOOL_ON_ERROR]
+"""Checkpoints are made every second here, and are not written ahead."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What an emitter has told of itself at one moment. `safe` events are in Kafka or on disk."""
+
+    at_s: float
+    emitted: int
+    safe: int
+
+
+@dataclass(frozen=True)
+class Life:
+    """Of a child that has ended."""
+
+    producer_id: ProducerId
+    told: Sequence[Progress]
+
+    @property
+    def end(self) -> Progress:
+        return self.told[-1]
+
+    def emitted_before(self, seconds: float) -> int:
+        """How many events were, so long before its end."""
+        return max((each.emitted for each in self.told if each.at_s <= self.end.at_s - seconds), default=0)
 
 
 @pytest.mark.parametrize("durability", [Durability.SPOOL_ON_ERROR, Durability.WRITE_AHEAD])
@@ -169,21 +207,49 @@ print(topic.emitted, topic.acknowledged + topic.spooled, flush=True)
 def test_a_process_that_ends_without_a_broker_loses_no_more_than_its_mode_says(
     faulted: LocalStack, place: Mapping[str, str], tmp_path: Path, durability: Durability, end: signal.Signals
 ) -> None:
-    variables = {**place, "TAILRACE_SPOOL_DIR": str(tmp_path), "TAILRACE_EMITTER_DURABILITY": durability}
-    with started(CHILD, variables=variables) as child, faulted.hanging("kafka"):
-        producer_id, emitted, safe = ended(child, end)
+    often = {"TAILRACE_EMITTER_CHECKPOINT_INTERVAL_MS": "1000"}
+    variables = {**place, **often, "TAILRACE_SPOOL_DIR": str(tmp_path), "TAILRACE_EMITTER_DURABILITY": durability}
+    with started(CHILD, variables=variables) as child:
+        life = lived(child, faulted, end)
+    emitted, safe = life.end.emitted, life.end.safe
     heir = emitter_from_environment(variables)
     try:
-        assert eventually(lambda: safe_numbers(place, producer_id, safe), LIMIT_S)
-        found = arrived(place, producer_id)["recommendations"]
-        print(f"{durability}, {end.name}: {emitted} emitted, {len(found)} arrived")  # noqa: T201 - a figure for the report
-        if end is signal.SIGTERM:
-            assert found == set(range(emitted))
-        said = last_checkpoint(place, producer_id)
-        assert said.emitted == said.acknowledged + said.queued + said.spooled + sum(said.dropped.values())
-        assert said.closed == (end is signal.SIGTERM)
+        assert eventually(lambda: safe_numbers(place, life.producer_id, safe), LIMIT_S)
     finally:
-        heir.close(10.0)
+        heir.close(30.0)
+    found = arrived(place, life.producer_id)["recommendations"]
+    said = last_checkpoint(place, life.producer_id)
+    figures = f"{emitted} emitted, {len(found)} arrived, {said.next_seq} told of"
+    print(f"{durability}, {end.name}: {figures}")  # noqa: T201 - for the report
+    assert said.emitted == said.acknowledged + said.queued + said.spooled + sum(said.dropped.values())
+    report = audited(said, found)
+    if end is signal.SIGTERM:
+        assert found == set(range(emitted))
+        assert (said.closed, report.state) == (True, State.COMPLETE)
+    else:
+        assert safe >= life.emitted_before(LOST_S_MAX[durability]), figures
+        assert said.next_seq >= life.emitted_before(UNTOLD_S_MAX), figures
+        assert len(set(range(said.next_seq)) - found) <= said.queued, "of what it told only what was in memory is lost"
+        assert (said.closed, report.state) == (False, State.UNKNOWN)
+        assert report.missing + report.waiting == report.next_seq - len(found), "what is missing below the end is counted"
+
+
+def audited(said: ProducerCheckpoint, found: set[int]) -> StreamReport:
+    """What the auditor makes of it, long after."""
+    last = Told(said.next_seq, said.dropped, said.queued, said.spooled, said.closed, said.occurred_at, heard_ms=0)
+    below = sum(number < said.next_seq for number in found)
+    stream = Stream(
+        topic=said.topic,
+        producer_id=UUID(said.producer_id),
+        rows=len(found),
+        seen=len(found),
+        seen_end=max(found, default=-1) + 1,
+        first_event_ms=0,
+        last_event_ms=0,
+        told=last,
+        steps=Steps(below, complete_us=None, due_seq=said.next_seq, seen_below_due=below),
+    )
+    return judge(stream, settled_ms=1_000_000, patience_ms=1)
 
 
 def safe_numbers(place: Mapping[str, str], producer_id: ProducerId, safe: int) -> bool:
@@ -193,19 +259,25 @@ def safe_numbers(place: Mapping[str, str], producer_id: ProducerId, safe: int) -
         return False
 
 
-def ended(child: "subprocess.Popen[str]", end: signal.Signals) -> tuple[ProducerId, int, int]:
-    """What the child has told at last: its name, what it has emitted, and what of that is in Kafka or on disk."""
+def lived(child: "subprocess.Popen[str]", stack: LocalStack, end: signal.Signals) -> Life:
+    """Let the child emit for a while, and with a broker that hangs; and end it."""
     assert child.stdout is not None, "it is a pipe"
     producer_id = ProducerId(child.stdout.readline().strip())
-    deadline = time.monotonic() + OUTAGE_S
-    line = ""
+    lines = lines_within(child.stdout, CALM_S)
+    with stack.hanging("kafka"):
+        lines += lines_within(child.stdout, KILLED_AFTER_S if end is signal.SIGKILL else OUTAGE_S)
+        child.send_signal(end)
+        lines += list(child.stdout)
+    whole = [line.split() for line in lines if line.endswith("\n")]  # a kill may have cut the very last
+    return Life(producer_id, [Progress(float(at_s), int(emitted), int(safe)) for at_s, emitted, safe in whole])
+
+
+def lines_within(output: IO[str], seconds: float) -> list[str]:
+    deadline = time.monotonic() + seconds
+    lines: list[str] = []
     while time.monotonic() < deadline:
-        line = child.stdout.readline()
-    child.send_signal(end)
-    for last in child.stdout:
-        line = last if last.endswith("\n") else line  # a kill may have cut the very last
-    emitted, safe = map(int, line.split())
-    return producer_id, emitted, safe
+        lines.append(output.readline())
+    return lines
 
 
 def pause(seconds: float) -> None:

@@ -51,6 +51,23 @@ def test_what_is_written_is_read_once_in_order(tmp_path: Path) -> None:
     assert read_all(log)[0] == []
 
 
+def test_the_names_that_lead_to_a_segment_are_on_disk_before_anything_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    root = tmp_path / "var" / "spool"
+    open_log(root).append(records(0, 1), held=False)
+    [segment] = root.rglob("*.spool")
+    assert set(synced) >= {tmp_path, root.parent, root, segment.parent}
+
+
 def test_held_records_are_not_read_back_by_their_own_emitter_but_by_the_next(tmp_path: Path) -> None:
     first, clock = open_log(tmp_path), Clock()
     first.append(records(0, 5), held=False)

@@ -7,10 +7,12 @@ from collections.abc import Hashable, Iterator, Mapping
 import pytest
 
 from producers.errors import RecordRefused
-from producers.kafka_transport import KafkaTransport
+from producers.kafka_transport import RENEWAL_PAUSE_S, KafkaTransport
 from producers.memory_transport import MemoryTransport
-from producers.transport import OutboundRecord, Outcomes, Transport
+from producers.transport import INTERRUPTED, OutboundRecord, Outcomes, Transport
 from schemas.errors import ConfigurationError
+from tests.producers.fatal_errors import break_down
+from tests.waiting import eventually
 
 NOWHERE = "127.0.0.1:1"
 
@@ -118,6 +120,47 @@ def test_kafka_fails_what_it_cannot_deliver_in_time() -> None:
     record = OutboundRecord("alerts", b"key", b"value")
     transport.offer(record)
     assert settle(transport) == Outcomes([], [(record, "msg_timed_out")])
+    transport.close()
+
+
+def test_a_client_with_a_fatal_error_has_no_room_and_gives_back_what_it_holds() -> None:
+    transport = KafkaTransport(NOWHERE, {})
+    alone = OutboundRecord("alerts", b"key", b"alone", ticket="mine")
+    together = [("alerts", b"key", b"value %d" % number) for number in range(3)]
+    assert transport.offer(alone)
+    assert transport.offer_together(together, (), "ours") == 3
+    break_down(transport)
+    assert not transport.offer(alone)
+    assert transport.offer_together(together, (), "ours") == 0
+    assert transport.troubled()
+    records = [alone, *(OutboundRecord(*record, (), "ours") for record in together)]
+    assert settle(transport) == Outcomes([], [(record, INTERRUPTED) for record in records])
+    transport.close()
+
+
+def test_a_client_that_has_broken_down_is_made_anew_and_no_more_often_than_once_a_while() -> None:
+    now, record = 100.0, OutboundRecord("alerts", b"key", b"value")
+    transport = KafkaTransport(NOWHERE, {}, lambda: now)
+    assert transport.offer(record)
+    break_down(transport)
+    settle(transport)
+    assert (transport.renewals(), transport.offer(record)) == (1, True)
+    break_down(transport)
+    settle(transport)
+    assert (transport.renewals(), transport.offer(record)) == (1, False)
+    now += RENEWAL_PAUSE_S
+    transport.poll(0.0)
+    assert (transport.renewals(), transport.offer(record)) == (2, True)
+    transport.close()
+
+
+@pytest.mark.integration
+def test_after_a_fatal_error_sending_goes_on(installation: Mapping[str, str]) -> None:
+    transport = KafkaTransport(installation["TAILRACE_KAFKA_BOOTSTRAP"], {})
+    record = OutboundRecord(installation.get("TAILRACE_TOPIC_PREFIX", "tailrace.") + "alerts", b"key", b"value")
+    break_down(transport)
+    assert eventually(lambda: (transport.poll(0.0), transport.offer(record))[1], 10.0)
+    assert settle(transport) == Outcomes([record], [])
     transport.close()
 
 

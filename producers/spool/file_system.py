@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Protocol
 
 
-class Disk(Protocol):
+def sync_names(directory: Path) -> None:
+    """Return when the names in `directory` would survive the host: what is synced by itself may else be under no name."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FileSystem(Protocol):
     """Every method raises OSError where the disk is full, broken or gone, and may hang where it hangs."""
 
     def create(self, path: Path) -> int:
@@ -29,14 +38,10 @@ class Disk(Protocol):
     def read(self, path: Path, start: int, end: int) -> bytes: ...
 
 
-class PosixDisk:
+class PosixFileSystem:
     def create(self, path: Path) -> int:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)  # or the file's name would not survive the host
-        finally:
-            os.close(directory)
+        sync_names(path.parent)
         return descriptor
 
     def write(self, descriptor: int, data: bytes, start: int) -> None:
