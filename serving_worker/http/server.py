@@ -1,13 +1,15 @@
 """The HTTP server: its socket, its processes, and how it ends.
 
 On SIGTERM a process first says that it is unready and goes on answering for a while, so that whoever balances the load can turn
-away; then it stops accepting, finishes what it has, and the application closes. A second signal skips the wait.
+away; then it stops accepting, finishes what it has, and the application closes. A later signal skips the wait; one that comes at
+the same time is the first one over again, from a supervisor that tells the whole group and a parent that tells its children.
 """
 
 import asyncio
 import gc
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from schemas.errors import PartUnreachable
 from serving_worker.http.head_timeout import HeadTimedProtocol
 
 BACKLOG_CONNECTIONS = 2_048
+ECHO_S = 1.0
 GC_ALLOCATIONS = 50_000
 """So many more objects than before, and the young ones are looked through."""
 
@@ -85,16 +88,17 @@ def draining(drain_s: float, begin: Callable[[], None]) -> Iterator[None]:
     if not callable(server):  # nobody would end by the signal: the application runs under a test client
         yield
         return
-    began = False
+    began_s: float | None = None
 
     def drain(number: int, frame: FrameType | None) -> None:
-        nonlocal began
-        if began or not drain_s:
+        nonlocal began_s
+        now_s = time.monotonic()
+        if not drain_s or (began_s is not None and now_s - began_s > ECHO_S):
             begin()
             server(number, frame)
-            return
-        began = True
-        loop.call_soon_threadsafe(_drain)
+        elif began_s is None:
+            began_s = now_s
+            loop.call_soon_threadsafe(_drain)
 
     def _drain() -> None:
         begin()
