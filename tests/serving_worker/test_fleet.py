@@ -127,7 +127,7 @@ def test_at_sigterm_all_processes_are_unready_and_answer_until_they_have_drained
         assert eventually(lambda: answered() == {200} and len(workers_told(client)) == 3, 60)
         assert ready() == {200}
         children = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-        for told in (process, *children):  # as a supervisor does, and the parent tells its children again
+        for told in (psutil.Process(process.pid), *children):  # as a supervisor does; the parent tells its children again
             told.terminate()
         assert eventually(lambda: ready() == {503}, 30)
         assert answered() == {200}
