@@ -13,7 +13,7 @@ demo: $(VENV)/deploy.stamp  ## set up, and show the whole way of an event on rea
 	$(BIN)/tailrace demo
 
 test: check  ## set up, and run every check and test
-	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 
 check: lint  ## types, import contracts, and the gate of the Avro contracts
 	$(BIN)/mypy

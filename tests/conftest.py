@@ -27,6 +27,13 @@ settings.register_profile("tailrace", deadline=None)  # what an example takes is
 settings.load_profile("tailrace")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the stack comes first: with the quick tests last, processes that test at once end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("integration")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """A local stack of this run's own, as TAILRACE_* variables. Its programs come from the usual cache."""
