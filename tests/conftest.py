@@ -17,8 +17,8 @@ from deploy.local.ports import free_port
 from deploy.local.stack import stop_stack
 from deploy.provision import provision
 from deploy.settings import KAFKA_BOOTSTRAP, TOPIC_PREFIX, WAREHOUSE_READ_URL, WAREHOUSE_URL, Installation
-from schemas.errors import PartUnreachable
 from schemas.topics import TOPICS, topic_name
+from tests.missing_parts import stack_needed
 
 TIMEOUT_S = 20
 NUMBERS = count(1)
@@ -41,11 +41,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str
     ports = {f"TAILRACE_{part}_PORT": str(free_port()) for part in ("KAFKA", "REGISTRY", "WAREHOUSE")}
     shared = {name: os.environ[name] for name in ("TAILRACE_CACHE", "XDG_CACHE_HOME") if name in os.environ}
     try:
-        yield bring_up({**shared, **ports, "TAILRACE_HOME": str(home)}, print).variables
-    except PartUnreachable as error:
-        if "CI" in os.environ:
-            raise
-        pytest.skip(f"no local stack: {error}")
+        with stack_needed():
+            installed = bring_up({**shared, **ports, "TAILRACE_HOME": str(home)}, print)
+        yield installed.variables
     finally:
         stop_stack(home)
         assert processes_of(home) == []

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import PartUnreachable
 from schemas.events import RecommendationServed
 from schemas.topics import RECOMMENDATIONS
 from tests.blast_radius.ground import SERVE
 from tests.blast_radius.serving_metrics import ACKNOWLEDGED, DROPPED, EMITTED, total
 from tests.blast_radius.workers import Load, Worker, block, worker, write_catalogue
 from tests.faults.stack import LocalStack, local_stack
+from tests.missing_parts import stack_needed
 from tests.producers.kafka_log import Log
 from tests.waiting import eventually
 
@@ -24,13 +24,8 @@ SETTLED_LIMIT_S = 60 + OUTAGE_S
 
 
 def test_no_request_fails_while_the_broker_is_away_and_all_that_was_emitted_arrives(tmp_path: Path) -> None:
-    try:
-        with local_stack(tmp_path / "stack") as stack:
-            _serve_through_an_outage(stack, tmp_path)
-    except PartUnreachable as error:
-        if "CI" in os.environ:
-            raise
-        pytest.skip(f"no local stack: {error}")
+    with stack_needed(), local_stack(tmp_path / "stack") as stack:
+        _serve_through_an_outage(stack, tmp_path)
 
 
 def _serve_through_an_outage(stack: LocalStack, directory: Path) -> None:
