@@ -16,6 +16,7 @@ from pathlib import Path
 from weakref import WeakSet
 
 from producers.experiment_log import ExperimentLog
+from producers.file_lock import lock_beside
 from schemas.events import Micros
 from serving_worker.experiments.definitions import ExperimentFile, Snapshot
 from serving_worker.experiments.feed import following, reload
@@ -82,7 +83,7 @@ class EmbeddedWatch:
         """In a forked process: what was the parent's stays as it is, its threads are gone; but for our copy of its lock."""
         _LEFT.append(self._following)
         if self._feed is not None:
-            _close_copies(self._feed.snapshot.with_name(f"{self._feed.snapshot.name}.lock"))
+            _close_copies(lock_beside(self._feed.snapshot))
 
     def begin(self) -> None:
         """In this process."""

@@ -20,7 +20,7 @@ from threading import Event
 from weakref import WeakSet
 
 from producers.experiment_log import ExperimentLog
-from producers.file_lock import try_lock
+from producers.file_lock import open_lock_beside, try_lock
 from schemas.events import Micros
 from serving_worker.experiments.follower import RETRY_S, follow
 from serving_worker.isolation.give_way import ALL
@@ -113,7 +113,7 @@ def _await_end_of_worker(stop: Event) -> None:
 @contextmanager
 def _lock(path: Path) -> Iterator[int | None]:
     """The lock beside `path`, if nobody else has it. The system takes it from processes that have ended."""
-    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = open_lock_beside(path)
     try:
         yield descriptor if try_lock(descriptor) else None
     finally:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from producers.file_lock import open_lock_beside
 from schemas.events import ExperimentId
 from serving_worker.experiments.durable_file import replace_file
 
@@ -56,7 +57,7 @@ def _lines(path: Path | None) -> list[str]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Two who kill at once both do."""
-    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = open_lock_beside(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
