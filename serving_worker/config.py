@@ -11,6 +11,7 @@ from serving_worker.isolation.config import PolicySettings
 from serving_worker.rankers.plugins import GROUP
 
 DEFAULT_PORT = 8080
+DEFAULT_POLICY = "popularity"
 SEED = "TAILRACE_SERVING_SEED"
 RELOAD_MS_MAX = 1_000
 """A stop counts in every worker within two seconds: the other one is for the topic, the follower and the disk."""
@@ -47,6 +48,11 @@ class ExperimentSettings:
         return self.kill_file or (source and source.with_name(f"{source.name}.kill"))
 
 
+def default_policy(read: Environment) -> str:
+    """What answers where no arm says otherwise: for workers, for who embeds them, and for who explains them."""
+    return read.text("TAILRACE_DEFAULT_POLICY", DEFAULT_POLICY)
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """`seed` None stands for one of the process's own choice. A request's context is logged under `context_keys` only.
@@ -64,7 +70,7 @@ class WorkerSettings:
     workers: int = 1
     api_keys_file: Path | None = None
     access_log: bool = False
-    default_policy: str = "popularity"
+    default_policy: str = DEFAULT_POLICY
     policies: PolicySettings = field(default_factory=PolicySettings)
     context_keys: frozenset[str] = frozenset()
     seed: int | None = None
@@ -88,7 +94,7 @@ class WorkerSettings:
             api_keys_file=read.file("TAILRACE_API_KEYS_FILE"),
             access_log=read.flag("TAILRACE_ACCESS_LOG", default=False),
             port=read.integer("TAILRACE_HTTP_PORT", DEFAULT_PORT, minimum=0, maximum=65_535),
-            default_policy=read.text("TAILRACE_DEFAULT_POLICY", "popularity"),
+            default_policy=default_policy(read),
             policies=PolicySettings.read(read, entry_points(group=GROUP)),
             context_keys=frozenset(key.strip() for key in read.text("TAILRACE_CONTEXT_KEYS", "").split(",") if key.strip()),
             seed=read.integer(SEED, 0, minimum=0, maximum=2**63 - 1) if seed else None,

@@ -20,7 +20,7 @@ from producers.emitter import Emitter
 from producers.main import emitter_for, experiment_log_for, new_id, now_us
 from schemas.environment import Environment
 from schemas.events import ExperimentId, Interaction, ItemId, Micros, RecommendationServed, RequestId, Slot, Traffic, UnitId
-from serving_worker.config import ExperimentSettings
+from serving_worker.config import ExperimentSettings, default_policy
 from serving_worker.embedded_watch import EmbeddedWatch, Feed
 from serving_worker.experiments.assignment import Asker
 from serving_worker.experiments.decision import Decision, decide
@@ -78,9 +78,9 @@ class EmbeddingSettings:
         """Raises ConfigurationError that names every wrong variable."""
         read = Environment(variables)
         experiments = ExperimentSettings.read(read)
-        default_policy = read.text("TAILRACE_DEFAULT_POLICY", "popularity")
+        policy = default_policy(read)
         read.refuse_problems()
-        return cls(experiments, ProducerSettings.from_environment(variables), default_policy)
+        return cls(experiments, ProducerSettings.from_environment(variables), policy)
 
 
 class Tailrace:

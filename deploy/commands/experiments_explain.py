@@ -16,7 +16,7 @@ from schemas.environment import Environment
 from schemas.events import ExperimentId, UnitId
 from schemas.experiment_files import UNFILLED, ExperimentFileError, read_wishes
 from schemas.experiment_plans import Author, PlanRefused, plan_of
-from serving_worker.config import ExperimentSettings
+from serving_worker.config import ExperimentSettings, default_policy
 from serving_worker.experiments.assignment import Asker
 from serving_worker.experiments.definitions import Snapshot, snapshot_of
 from serving_worker.experiments.explanation import Explanation
@@ -42,7 +42,7 @@ A_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--force", "forced", multiple=True, metavar="EXPERIMENT=ARM", help="As requests of testers do; repeatable.")
 @click.option("--file", "file", type=A_FILE, help="Ask a file instead of the topic: wishes, or the workers' own.")
 @click.option("--snapshot", "snapshot", type=A_FILE, help="Ask a host's snapshot, as its workers do.")
-@click.option("--default-policy", help="What no arm decides.  [default: TAILRACE_DEFAULT_POLICY, or popularity]")
+@click.option("--default-policy", "policy_option", help="What no arm decides.  [default: TAILRACE_DEFAULT_POLICY, or popularity]")
 @click.option("--json", "as_json", is_flag=True, help="Print the steps and the decision as JSON.")
 def explain(  # noqa: PLR0913 - one argument an option
     unit: str,
@@ -53,7 +53,7 @@ def explain(  # noqa: PLR0913 - one argument an option
     forced: tuple[str, ...],
     file: Path | None,
     snapshot: Path | None,
-    default_policy: str | None,
+    policy_option: str | None,
     as_json: bool,
 ) -> None:
     """Say which arms UNIT is in now, and show each step: hashes, buckets, who holds them, eligibility, arms, parameters.
@@ -64,7 +64,7 @@ def explain(  # noqa: PLR0913 - one argument an option
     arms = {ExperimentId(name): arm for name, arm in _pairs(forced).items()}
     asker = Asker(unit_type, UnitId(unit), surface, _pairs(context), arms)
     read = Environment(environment())
-    here, policy = ExperimentSettings.read(read), default_policy or read.text("TAILRACE_DEFAULT_POLICY", "popularity")
+    here, policy = ExperimentSettings.read(read), policy_option or default_policy(read)
     read.refuse_problems()
     known = _definitions(file, here) if snapshot is None else _as_workers(replace(here, file=None, snapshot=snapshot))
     explained = steps_of(known, asker, now_us(), policy)
