@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving_worker.http.fleet_metrics import SAMPLES_A_TURN, Fleet, merged, told
+from tests.serving_worker.child_processes import HTTP_WORKER, descendants
 from tests.serving_worker.serve_process import Serve, serving, url_of
 from tests.waiting import eventually
 
@@ -126,7 +127,7 @@ def test_at_sigterm_all_processes_are_unready_and_answer_until_they_have_drained
 
         assert eventually(lambda: answered() == {200} and len(workers_told(client)) == 3, 60)
         assert ready() == {200}
-        children = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+        children = descendants(process.pid, HTTP_WORKER)
         for told in (psutil.Process(process.pid), *children):  # as a supervisor does; the parent tells its children again
             told.terminate()
         assert eventually(lambda: ready() == {503}, 30)

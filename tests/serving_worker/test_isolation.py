@@ -24,6 +24,7 @@ from serving_worker.isolation.pool import PolicyAnswer, Pool
 from serving_worker.isolation.process import Program, host_environment
 from serving_worker.isolation.reasons import Degraded, Unanswered
 from serving_worker.rankers.ranking import Query
+from tests.serving_worker.child_processes import policy_processes
 from tests.serving_worker.hostile_rankers import HOSTILE
 from tests.waiting import eventually
 
@@ -71,7 +72,7 @@ class Bench:
 @pytest.fixture
 def bench(catalogue: Path) -> Iterator[Bench]:
     yield Bench(catalogue)
-    assert [child for child in psutil.Process().children(recursive=True) if "isolation.host" in " ".join(child.cmdline())] == []
+    assert policy_processes() == []
 
 
 def asking(act: str = "", **parameters: str) -> Query:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic_ns
 
-import psutil
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -34,6 +33,7 @@ from serving_worker.metrics import WorkerMetrics
 from serving_worker.rankers.plugins import BUILT_IN
 from serving_worker.recommend import Ask, Clock, RecommenderSettings
 from tests.schemas.experiment_samples import DEFINITION, NOW
+from tests.serving_worker.child_processes import policy_processes
 from tests.serving_worker.hostile_rankers import HOSTILE
 from tests.waiting import eventually
 
@@ -252,11 +252,6 @@ def test_a_candidate_that_fails_says_so_and_one_without_a_process_is_dropped_and
     never = "tests.serving_worker.hostile_rankers:NeverReady"
     rankers = {**SETTINGS.rankers, "hostile": "tests.serving_worker.hostile_rankers:Refusing", "never": never}
     run(body, settings=replace(SETTINGS, rankers=rankers, shadow={"hostile": 1.0, "never": 1.0}))
-
-
-def policy_processes() -> list[psutil.Process]:
-    """Of this process's children: others' tests may have some, too."""
-    return [child for child in psutil.Process().children() if "isolation.host" in " ".join(child.cmdline())]
 
 
 async def wait_for(holds: Callable[[], bool]) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import clickhouse_connect
 import httpx2
-import psutil
 import pytest
 
 from schemas.events import Event, ShadowRanking
@@ -23,6 +22,7 @@ from serving_worker.shadow import IN_FLIGHT_MAX, Shadow, ShadowOutlets, is_withi
 from tests.producers.event_samples import SERVED
 from tests.producers.kafka_log import Log
 from tests.schemas.experiment_samples import DOCUMENT, NOW
+from tests.serving_worker.child_processes import policy_processes
 from tests.serving_worker.hostile_rankers import HOSTILE
 from tests.serving_worker.serve_process import TAILRACE, Serve, serving, url_of
 from tests.waiting import eventually
@@ -115,11 +115,6 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         yield start
 
 
-def hosts_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in children if "isolation.host" in " ".join(child.cmdline())]
-
-
 def experiments_file(directory: Path) -> str:
     arms = [{"name": name, "weight": 1, "parameters": {"policy": "hostile", "act": "", "arm": name}} for name in ("one", "other")]
     path = directory / "experiments.json"
@@ -141,7 +136,7 @@ def test_live_and_shadow_policies_of_a_served_worker_reach_the_warehouse_and_end
     process = serve("--port", "0", **installation, **settings)
     with httpx2.Client(base_url=url_of(process), timeout=30) as client:
         assert eventually(lambda: processes_up(client) == {"live": 2.0, "shadow": 1.0}, 30)
-        hosts = hosts_of(process)
+        hosts = policy_processes(process.pid)
         assert len(hosts) == 3
         ask = {"unit_id": "u", "surface": "home", "k": 1}
         asked = [client.post("/v1/recommendations", json=ask).json()["request_id"] for _ in range(10)]
