@@ -3,9 +3,7 @@
 import gzip
 import http.client
 import json
-import signal
 import socket
-import subprocess
 import threading
 import zlib
 from collections.abc import Iterator
@@ -18,7 +16,6 @@ import psutil
 import pytest
 import zstandard
 
-from deploy.local.ports import free_port
 from tests.deploy.warehouse_server_process import (
     DEADLINE_SECONDS,
     READER,
@@ -26,7 +23,6 @@ from tests.deploy.warehouse_server_process import (
     Reply,
     Server,
     authorization,
-    command,
     start,
     stop,
 )
@@ -380,82 +376,8 @@ def test_past_the_bound_of_waiting_queries_the_answer_is_error_202(tmp_path: Pat
     assert stop(small) == 0
 
 
-def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path) -> None:
-    first = start(tmp_path / "data")
-    first.rows("CREATE DATABASE kept")
-    for database in ("default", "kept"):
-        first.rows(f"CREATE TABLE {database}.t (a UInt64) ENGINE = MergeTree ORDER BY a")
-        first.rows(f"INSERT INTO {database}.t VALUES (1), (2)")
-    stop(first, signal.SIGKILL)
-    second = start(tmp_path / "data")
-    assert second.rows("SELECT count() FROM default.t UNION ALL SELECT count() FROM kept.t") == ["2", "2"]
-    assert second.ask("SELECT * FROM `/etc/passwd`").code == 60
-    assert stop(second) == 0
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_directory_whose_default_database_is_empty_opens_again(tmp_path: Path, how: signal.Signals) -> None:
-    first = start(tmp_path / "data")
-    first.rows("CREATE DATABASE kept")
-    first.rows("CREATE TABLE kept.t (a UInt64) ENGINE = MergeTree ORDER BY a")
-    stop(first, how)
-
-    second = start(tmp_path / "data")
-
-    assert second.rows("EXISTS kept.t") == ["1"]
-    assert second.rows("SHOW TABLES FROM default") == []
-    assert stop(second) == 0
-
-
 def test_an_error_that_quotes_bytes_which_are_no_text_keeps_its_code(server: Server) -> None:
     refused = server.ask("SELECT toInt32(unhex('fffe41'))")
 
     assert refused.code == 6
     assert "Cannot parse string '\ufffd\ufffdA' as Int32" in refused.text
-
-
-def test_sigterm_lets_a_running_query_end(tmp_path: Path) -> None:
-    ending = start(tmp_path / "data")
-    replies: list[Reply] = []
-    client = threading.Thread(target=lambda: replies.append(ending.ask("SELECT sum(sleepEachRow(0.5)) FROM numbers(3)")))
-    client.start()
-    assert eventually(
-        lambda: len(ending.rows("SELECT 1 FROM system.processes WHERE query LIKE '%sleepEachRow(0.5)%'")) == 2, DEADLINE_SECONDS
-    ), "not in time"
-    assert stop(ending) == 0
-    client.join(DEADLINE_SECONDS)
-    assert replies[0].text == "0\n"
-
-
-def test_sigterm_does_not_wait_for_ever(tmp_path: Path) -> None:
-    ending = start(tmp_path / "data", "--grace-seconds", "1")
-    replies: list[Reply] = []
-    client = threading.Thread(
-        target=lambda: replies.append(ending.ask("SELECT sum(cityHash64(number)) FROM numbers(100000000000)"))
-    )
-    client.start()
-    assert eventually(
-        lambda: len(ending.rows("SELECT 1 FROM system.processes WHERE query LIKE '%cityHash64%'")) == 2, DEADLINE_SECONDS
-    ), "not in time"
-    assert stop(ending) == 0
-    client.join(DEADLINE_SECONDS)
-    assert replies == [] or replies[0].status != 200
-
-
-def test_a_directory_or_port_that_is_taken_ends_the_start_with_3(server: Server, tmp_path: Path) -> None:
-    directory = server.log.with_suffix("")
-    for line, said in (
-        (command(directory, free_port()), "the engine cannot open it"),
-        (command(tmp_path / "other", server.port), f"127.0.0.1:{server.port}"),
-    ):
-        ended = subprocess.run(line[0], env=line[1], capture_output=True, timeout=DEADLINE_SECONDS, check=False)
-        assert ended.returncode == 3
-        assert said in ended.stderr.splitlines()[-1].decode()
-
-
-def test_without_passwords_the_start_ends_with_2(tmp_path: Path) -> None:
-    line, environment = command(tmp_path, free_port())
-    bare = {name: value for name, value in environment.items() if not name.startswith("TAILRACE_WAREHOUSE_SERVER")}
-    ended = subprocess.run(line, env=bare, capture_output=True, timeout=DEADLINE_SECONDS, check=False)
-    assert ended.returncode == 2
-    assert b"TAILRACE_WAREHOUSE_SERVER_READER_PASSWORD is not set" in ended.stderr

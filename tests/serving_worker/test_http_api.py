@@ -5,94 +5,23 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
-from starlette.testclient import TestClient
 
-from producers.emitter import Emitter
-from producers.main import new_id, now_us
 from producers.memory_transport import MemoryTransport
-from producers.transport import OutboundRecord
-from schemas.codec import Codec, parse_physical
-from schemas.contracts import contract
-from schemas.events import Event, Interaction, RecommendationServed
-from serving_worker.config import ExperimentSettings, WorkerSettings
-from serving_worker.main import build_app, load
-from tests.producers.event_samples import KnownSchemaIds
+from serving_worker.config import ExperimentSettings
 from tests.schemas.experiment_samples import DOCUMENT
+from tests.serving_worker.api_worker import ASK, CLICK, StartWorker, refusal, workers
 from tests.waiting import eventually
-
-CANDIDATES = {"candidate_set_id": "spring", "items": [{"item_id": item, "score": 1.0} for item in "abcd"]}
-CATALOGUE = {"surfaces": {"home": CANDIDATES, "search": CANDIDATES}}
-ASK = {"unit_id": "unit-1", "surface": "home", "k": 3}
-CLICK = {"unit_id": "unit-1", "surface": "home", "item_id": "a", "kind": "click"}
-
-
-class Doorkeeper(Emitter):
-    """Takes events as `takes` says, and all when it has nothing more to say."""
-
-    takes: Sequence[bool] = ()
-
-    def emit(self, event: Event) -> bool:
-        takes, self.takes = self.takes[:1], self.takes[1:]
-        return takes != (False,) and super().emit(event)
-
-
-class Worker:
-    """A worker over a transport in memory, with its client."""
-
-    def __init__(self, client: TestClient, emitter: Doorkeeper, transport: MemoryTransport) -> None:
-        self.client, self.emitter, self._transport = client, emitter, transport
-
-    def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.client.post(f"/v1/{path}", json=body, headers=named)
-
-    def recommendations(self) -> list[RecommendationServed]:
-        return self._emitted(RecommendationServed, "tailrace.recommendations")
-
-    def interactions(self) -> list[Interaction]:
-        return self._emitted(Interaction, "tailrace.interactions")
-
-    def _emitted(self, kind: Any, topic: str) -> list[Any]:
-        self.emitter.close(5.0)
-        codec, writer = Codec(kind), parse_physical(contract(kind.__name__).newest.schema)
-        records: list[OutboundRecord] = [record for record in self._transport.records if record.topic == topic]
-        return [codec.decode(record.value, writer) for record in records]
-
-
-StartWorker = Callable[..., Worker]
 
 
 @pytest.fixture
 def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
-    clients: list[TestClient] = []
-
-    def start(transport: MemoryTransport | None = None, **settings: Any) -> Worker:
-        catalogue = tmp_path / "catalogue.json"
-        catalogue.write_text(json.dumps(CATALOGUE), encoding="utf-8")
-        transport = transport or MemoryTransport()
-        emitter = Doorkeeper(transport, KnownSchemaIds(), now_us=now_us, new_id=new_id)
-        made = WorkerSettings(catalogue, shutdown_s=0.2, **settings)
-        app = build_app(made, load(made), emitter)
-        client = TestClient(app)
-        client.__enter__()
-        clients.append(client)
-        return Worker(client, emitter, transport)
-
-    yield start
-    for client in clients:
-        client.__exit__(None, None, None)
-
-
-def refusal(response: httpx2.Response) -> tuple[int, str, str | None]:
-    error = response.json()["error"]
-    assert error["message"]
-    return response.status_code, error["code"], error["field"]
+    with workers(tmp_path) as start:
+        yield start
 
 
 def test_a_recommendation_is_answered_and_emitted(start_worker: StartWorker) -> None:
@@ -168,28 +97,6 @@ def test_a_list_is_neither_empty_nor_endless(start_worker: StartWorker, body: li
     assert refusal(start_worker().post("interactions", body)) == (422, "wrong_count", None)
 
 
-def test_a_call_sent_again_is_the_same_event(start_worker: StartWorker) -> None:
-    worker = start_worker()
-    first = worker.post("recommendations", {**ASK, "idempotency_key": "call-1"}).json()
-    again = worker.post("recommendations", ASK, Idempotency_Key="call-1").json()
-    other_unit = worker.post("recommendations", {**ASK, "unit_id": "unit-2"}, Idempotency_Key="call-1").json()
-    assert first == again
-    assert other_unit["request_id"] != first["request_id"]
-    assert len({event.event_id for event in worker.recommendations()}) == 2
-
-
-def test_interactions_sent_again_are_the_same_events(start_worker: StartWorker) -> None:
-    worker = start_worker()
-    body = [CLICK, {**CLICK, "item_id": "b"}, {**CLICK, "idempotency_key": "own"}]
-    first = worker.post("interactions", body, Idempotency_Key="call-1").json()["event_ids"]
-    again = worker.post("interactions", body, Idempotency_Key="call-1").json()["event_ids"]
-    own = worker.post("interactions", {**CLICK, "idempotency_key": "own"}).json()["event_ids"]
-    assert first == again
-    assert len(set(first)) == 3
-    assert own == first[2:]
-    assert len(worker.post("interactions", CLICK, Idempotency_Key="x" * 256).json()["event_ids"]) == 1
-
-
 @pytest.mark.parametrize("field", ["item_id", "kind", "request_id", "unit_type", "session_id", "unit_id", "idempotency_key"])
 def test_no_text_of_an_interaction_is_without_a_limit(start_worker: StartWorker, field: str) -> None:
     worker = start_worker()
@@ -214,50 +121,6 @@ def test_every_text_of_a_request_has_its_limit_in_the_document(start_worker: Sta
             yield from unlimited(below)
 
     assert [*unlimited([schemas["RecommendationRequest"], schemas["InteractionRequest"]])] == []
-
-
-def test_one_key_for_two_surfaces_of_a_page_is_two_calls_and_two_interactions(start_worker: StartWorker) -> None:
-    worker = start_worker()
-    surfaces = ("home", "search")
-    answers = [worker.post("recommendations", {**ASK, "surface": surface}, Idempotency_Key="page") for surface in surfaces]
-    clicks = [worker.post("interactions", {**CLICK, "surface": surface, "idempotency_key": "page"}) for surface in surfaces]
-    assert len({answer.json()["request_id"] for answer in answers}) == 2
-    assert len({click.json()["event_ids"][0] for click in clicks}) == 2
-
-
-def test_refused_interactions_sent_again_count_beside_those_that_were_taken(start_worker: StartWorker) -> None:
-    worker = start_worker()
-    wrong = {**CLICK, "item_id": "b", "kind": 7}
-    first = worker.post("interactions", [CLICK, wrong, {**CLICK, "position": 1}], Idempotency_Key="call-1").json()
-    assert [one["index"] for one in first["refused"]] == [1]
-    mended = {**wrong, "kind": "click"}
-    again = worker.post("interactions", [mended], Idempotency_Key="call-1").json()["event_ids"]
-    whole = worker.post("interactions", [CLICK, mended, {**CLICK, "position": 1}], Idempotency_Key="call-1").json()["event_ids"]
-    assert whole == [first["event_ids"][0], again[0], first["event_ids"][2]]
-    assert len(set(whole)) == 3
-
-
-@pytest.mark.parametrize("takes", [(False,), (True, False), (True, True, False), (True, True, True, False)])
-def test_interactions_that_are_alike_count_each_once_wherever_the_worker_was_full(
-    start_worker: StartWorker, takes: Sequence[bool]
-) -> None:
-    worker = start_worker()
-    body = [CLICK, {**CLICK, "item_id": "b"}, CLICK, CLICK]
-    worker.emitter.takes = takes
-    taken = worker.post("interactions", body, Idempotency_Key="call-1").json().get("event_ids", [None] * 4)
-    refused = [one for one, event_id in zip(body, taken, strict=True) if event_id is None]
-    resent = worker.post("interactions", refused, Idempotency_Key="call-1").json()["event_ids"]
-    whole = [*filter(None, taken), *resent]
-    assert worker.post("interactions", body, Idempotency_Key="call-1").json()["event_ids"] == whole
-    assert len(set(whole)) == 4
-
-
-def test_what_a_retry_may_say_otherwise_makes_no_other_event(start_worker: StartWorker) -> None:
-    worker = start_worker()
-    played = {**CLICK, "kind": "play", "client_occurred_at": 5, "client_sent_at": 6}
-    first = worker.post("interactions", played, Idempotency_Key="call-1").json()
-    assert worker.post("interactions", {**played, "client_sent_at": 9}, Idempotency_Key="call-1").json() == first
-    assert worker.post("interactions", {**played, "client_occurred_at": 8}, Idempotency_Key="call-1").json() != first
 
 
 @pytest.mark.parametrize(

@@ -6,102 +6,25 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-import uvloop
 
-from serving_worker.catalogue import by_item_id, load_catalogue
-from serving_worker.isolation.breaker import FAILURES_MIN, PAUSE_S_MIN, State
-from serving_worker.isolation.limits import MIB, HostLimits, PoolLimits
+from serving_worker.isolation.limits import MIB, HostLimits
 from serving_worker.isolation.policies import UNWANTED_S_MAX, Policies
-from serving_worker.isolation.pool import PolicyAnswer, Pool
-from serving_worker.isolation.process import Program, host_environment
-from serving_worker.isolation.reasons import Degraded, Unanswered
-from serving_worker.rankers.ranking import Query
-from tests.serving_worker.child_processes import policy_processes
-from tests.serving_worker.hostile_rankers import HOSTILE
+from serving_worker.isolation.pool import Pool
+from tests.serving_worker.pool_bench import LIMITS, LONG_S, SHORT_S, Bench, answered, asking, pool_bench, reason_of
 from tests.waiting import eventually
 
-ITEMS = "abcdef"
-LIMITS = PoolLimits(processes=1, grace_s=0.0, host=HostLimits(memory_bytes_max=256 * MIB))
-LONG_S = 30.0
-"""A deadline that nothing well behaved comes near, on a machine however slow."""
-SHORT_S = 0.2
-"""The deadline of what never ends."""
-
-Body = Callable[[Pool], Awaitable[None]]
-
 
 @pytest.fixture
-def catalogue(tmp_path: Path) -> Path:
-    path = tmp_path / "catalogue.json"
-    path.write_text(json.dumps({"surfaces": {"home": {"items": [{"item_id": item} for item in ITEMS]}}}), encoding="utf-8")
-    return path
-
-
-class Bench:
-    """Runs a body with an open pool; `now_us` is the breaker's clock, and stands still unless it is moved."""
-
-    def __init__(self, catalogue: Path) -> None:
-        self.catalogue, self.now_us = catalogue, 0
-        self.variables = dict(os.environ)
-
-    def pool(self, ranker: str = HOSTILE, limits: PoolLimits = LIMITS) -> Pool:
-        program = Program(ranker, self.catalogue, limits.host, host_environment(self.variables))
-        return Pool("hostile", program, by_item_id(load_catalogue(self.catalogue)), limits, lambda: self.now_us)
-
-    def run(self, body: Body, limits: PoolLimits = LIMITS) -> None:
-        async def with_pool() -> None:
-            pool = self.pool(limits=limits)
-            pool.open()
-            try:
-                await asyncio.wait_for(pool.is_up.wait(), LONG_S)
-                await body(pool)
-            finally:
-                await pool.close()
-
-        uvloop.run(with_pool())  # the worker's loop; asyncio's own is that of test_isolation_worker.py
-
-
-@pytest.fixture
-def bench(catalogue: Path) -> Iterator[Bench]:
-    yield Bench(catalogue)
-    assert policy_processes() == []
-
-
-def asking(act: str = "", **parameters: str) -> Query:
-    return Query(surface="home", k=3, parameters={"act": act, **parameters})
-
-
-async def reason_of(answer: Awaitable[PolicyAnswer]) -> Degraded:
-    with pytest.raises(Unanswered) as unanswered:
-        await answer
-    return unanswered.value.reason
-
-
-async def answered(pool: Pool) -> list[str]:
-    """What a well-behaved request is answered with, as soon as a process is there for it."""
-    answer = None
-    while answer is None:
-        await asyncio.wait_for(pool.is_up.wait(), LONG_S)
-        answer = await unless_starting(pool)
-    return [ranked.candidate.item_id for ranked in answer.ranking.ranked]
-
-
-async def unless_starting(pool: Pool) -> PolicyAnswer | None:
-    """A process that is about to be seen to have ended still counts as up."""
-    try:
-        return await pool.rank(asking(), "seed", LONG_S)
-    except Unanswered as error:
-        if error.reason is not Degraded.STARTING:
-            raise
-        return None
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with pool_bench(tmp_path) as bench:
+        yield bench
 
 
 def test_a_policy_ranks_in_a_process_of_its_own(bench: Bench) -> None:
@@ -207,132 +130,6 @@ def test_processes_that_end_while_nobody_asks_are_replaced_and_forgotten(bench: 
         assert await answered(pool) == ["c", "b", "a"]
 
     bench.run(body)
-
-
-def test_one_that_is_a_little_late_is_kept(bench: Bench) -> None:
-    async def body(pool: Pool) -> None:
-        before = pool.status().pids
-        assert await reason_of(pool.rank(asking("nap", nap_s="0.5"), "seed", 0.05)) == "timeout"
-        assert await answered(pool)
-        assert (pool.status().pids, pool.status().overrun) == (before, 0)
-
-    bench.run(body, replace(LIMITS, grace_s=LONG_S))
-
-
-def test_a_loop_that_stood_still_does_not_blame_the_policy(bench: Bench) -> None:
-    async def body(pool: Pool) -> None:
-        request = asyncio.create_task(pool.rank(asking("nap", nap_s="0.05"), "seed", 0.2))
-        await asyncio.sleep(0)
-        threading.Event().wait(1.0)
-        assert (await request).version == "hostile-1"
-
-    bench.run(body)
-
-
-def test_a_cancelled_request_leaves_the_process_to_the_next(bench: Bench) -> None:
-    async def body(pool: Pool) -> None:
-        before = pool.status().pids
-        request = asyncio.create_task(pool.rank(asking("nap", nap_s="0.2"), "seed", LONG_S))
-        await asyncio.sleep(0)
-        request.cancel()
-        assert await answered(pool) == ["c", "b", "a"]
-        assert pool.status().pids == before
-
-    bench.run(body, replace(LIMITS, grace_s=LONG_S))
-
-
-def test_one_process_answers_one_at_a_time_and_few_may_wait(bench: Bench) -> None:
-    async def body(pool: Pool) -> None:
-        naps = [asyncio.create_task(pool.rank(asking("nap", nap_s="0.3"), "seed", LONG_S)) for _ in range(2)]
-        await asyncio.sleep(0)
-        assert pool.status().waiting == 1
-        assert await reason_of(pool.rank(asking(), "seed", LONG_S)) == "busy"
-        assert [(await task).version for task in naps] == ["hostile-1"] * 2
-        assert (pool.status().waiting, pool.status().started) == (0, 1)
-
-    bench.run(body, replace(LIMITS, waiting_max=1))
-
-
-def test_one_that_waited_in_vain_says_busy_and_costs_no_process(bench: Bench) -> None:
-    async def body(pool: Pool) -> None:
-        before = pool.status().pids
-        taken = asyncio.create_task(pool.rank(asking("nap", nap_s="1"), "seed", LONG_S))
-        await asyncio.sleep(0)
-        assert await reason_of(pool.rank(asking(), "seed", SHORT_S)) == "busy"
-        assert (await taken).version == "hostile-1"
-        assert (pool.status().pids, pool.status().breaker) == (before, State.CLOSED)
-
-    bench.run(body)
-
-
-def test_a_policy_is_not_asked_and_not_blamed_where_most_of_the_time_went_on_waiting(bench: Bench) -> None:
-    async def body(pool: Pool) -> None:
-        taken = asyncio.create_task(pool.rank(asking("nap", nap_s="0.8"), "seed", LONG_S))
-        await asyncio.sleep(0)
-        waiting = [pool.rank(asking("nap", nap_s="5"), "seed", 1.0) for _ in range(FAILURES_MIN)]
-        assert [await reason for reason in [asyncio.create_task(reason_of(one)) for one in waiting]] == ["busy"] * FAILURES_MIN
-        assert (await taken).version == "hostile-1"
-        assert await answered(pool) == ["c", "b", "a"]
-        assert (pool.status().started, pool.status().breaker) == (1, State.CLOSED)
-
-    bench.run(body)
-
-
-def test_a_loop_that_stood_still_while_a_request_waited_asks_no_policy_for_it(bench: Bench) -> None:
-    async def body(pool: Pool) -> None:
-        taken = asyncio.create_task(pool.rank(asking("nap", nap_s="0.1"), "seed", LONG_S))
-        waiting = asyncio.create_task(reason_of(pool.rank(asking("sleep"), "seed", 1.0)))
-        await asyncio.sleep(0)
-        threading.Event().wait(0.8)
-        assert await waiting == "busy"
-        assert (await taken).version == "hostile-1"
-        assert pool.status().overrun == 0
-
-    bench.run(body)
-
-
-def test_a_request_that_comes_when_its_time_is_over_asks_no_policy(bench: Bench) -> None:
-    async def body(pool: Pool) -> None:
-        assert await reason_of(pool.rank(asking("sleep"), "seed", -0.001)) == "busy"
-        assert await answered(pool) == ["c", "b", "a"]
-        assert pool.status().started == 1
-
-    bench.run(body)
-
-
-def test_a_policy_that_keeps_failing_is_not_asked_until_a_probe_succeeds(bench: Bench) -> None:
-    async def body(pool: Pool) -> None:
-        for _ in range(FAILURES_MIN):
-            assert await reason_of(pool.rank(asking("raise_something"), "seed", LONG_S)) == "ranker_failed"
-        assert await reason_of(pool.rank(asking(), "seed", LONG_S)) == "breaker_open"
-        bench.now_us += PAUSE_S_MIN * 1_000_000
-        assert await reason_of(pool.rank(asking("raise_something"), "seed", LONG_S)) == "ranker_failed"
-        bench.now_us += PAUSE_S_MIN * 1_000_000
-        assert await reason_of(pool.rank(asking(), "seed", LONG_S)) == "breaker_open", "a failed probe doubles the pause"
-        bench.now_us += PAUSE_S_MIN * 1_000_000
-        probe = asyncio.create_task(pool.rank(asking("nap", nap_s="0.2"), "seed", LONG_S))
-        await asyncio.sleep(0)
-        assert await reason_of(pool.rank(asking(), "seed", LONG_S)) == "breaker_open", "one probe at a time"
-        assert (await probe).version == "hostile-1"
-        assert await answered(pool) == ["c", "b", "a"]
-        assert pool.status().breaker is State.CLOSED
-
-    bench.run(body)
-
-
-def test_a_probe_whose_request_was_cancelled_leaves_the_next_one_to_be_the_probe(bench: Bench) -> None:
-    async def body(pool: Pool) -> None:
-        for _ in range(FAILURES_MIN):
-            assert await reason_of(pool.rank(asking("raise_something"), "seed", LONG_S)) == "ranker_failed"
-        bench.now_us += PAUSE_S_MIN * 1_000_000
-        probe = asyncio.create_task(pool.rank(asking("nap", nap_s="0.1"), "seed", LONG_S))
-        await asyncio.sleep(0)
-        probe.cancel()
-        await asyncio.wait((probe,), timeout=LONG_S)
-        assert await answered(pool) == ["c", "b", "a"]
-        assert pool.status().breaker is State.CLOSED
-
-    bench.run(body, replace(LIMITS, grace_s=LONG_S))
 
 
 def test_a_process_is_limited_from_outside_the_policys_reach(bench: Bench) -> None:
