@@ -5,14 +5,9 @@ import os
 from pathlib import Path
 
 
-def lock_beside(path: Path) -> Path:
-    """The file that is locked for whoever writes `path`."""
-    return path.with_name(f"{path.name}.lock")
-
-
 def open_lock_beside(path: Path) -> int:
-    """Its descriptor, not locked so far; the file is made where it is missing. Raises OSError."""
-    return os.open(lock_beside(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """The file that is locked for whoever writes `path`, not locked so far; it is made where it is missing. Raises OSError."""
+    return os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 def try_lock(descriptor: int) -> bool:

@@ -16,7 +16,6 @@ from pathlib import Path
 from weakref import WeakSet
 
 from producers.experiment_log import ExperimentLog
-from producers.file_lock import lock_beside
 from schemas.events import Micros
 from serving_worker.experiments.definitions import ExperimentFile, Snapshot
 from serving_worker.experiments.feed import following, reload
@@ -25,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 END_S = 5.0
 """For a look that is under way."""
-DESCRIPTORS = Path("/dev/fd")
-"""This process's open files, by their numbers."""
 
 _LOOKING = threading.Lock()
 """Held while anybody looks, and over every fork: a child must not inherit half of a look."""
@@ -79,11 +76,10 @@ class EmbeddedWatch:
         self._following.close()
         self._thread.join(END_S)
 
-    def let_go(self) -> None:
-        """In a forked process: what was the parent's stays as it is, its threads are gone; but for our copy of its lock."""
+    def begin_anew(self) -> None:
+        """In a forked process: what was the parent's stays as it is, its threads are gone."""
         _LEFT.append(self._following)
-        if self._feed is not None:
-            _close_copies(lock_beside(self._feed.snapshot))
+        self.begin()
 
     def begin(self) -> None:
         """In this process."""
@@ -124,27 +120,6 @@ def _look_after_forks() -> None:
 
 
 def _after_fork() -> None:
-    """First all let go, then all begin: one must not close the lock that another has just opened."""
     _LOOKING.release()
-    watches = list(_WATCHES)
-    for watch in watches:
-        watch.let_go()
-    for watch in watches:
-        watch.begin()
-
-
-def _close_copies(path: Path) -> None:
-    """Of a lock's file: the lock is held until the last copy is closed, and the parent may end before us."""
-    if not path.exists():
-        return
-    lock = path.stat()
-    for number in [int(entry.name) for entry in DESCRIPTORS.iterdir()]:
-        if _is_open_on(number, lock):
-            os.close(number)
-
-
-def _is_open_on(number: int, file: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.fstat(number), file)
-    except OSError:  # the descriptor that listed them has gone
-        return False
+    for watch in list(_WATCHES):
+        watch.begin_anew()

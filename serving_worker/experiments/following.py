@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from typing import IO
 from weakref import WeakSet
 
 from producers.experiment_log import ExperimentLog
@@ -60,18 +61,11 @@ def keep_followed(errand: Errand, stop: Event) -> None:
 
 
 def _have_followed(errand: Errand, lock: int, stop: Event) -> None:
-    arguments = (sys.executable, "-P", "-m", *_GIVE_WAY)
-    with subprocess.Popen(  # noqa: S603 - our own module
-        arguments,
-        env=host_environment(os.environ),
-        pass_fds=(lock,),
-        stdin=subprocess.PIPE,
-        bufsize=0,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    with _OPENING:
+        process = _start(lock)
         assert process.stdin is not None
-        _STARTED.add(process)
+        _OPEN.add(process.stdin)
+    with process:
         try:
             process.stdin.write(pickle.dumps(errand))
             while process.poll() is None and not stop.wait(LOOK_S):
@@ -83,17 +77,32 @@ def _have_followed(errand: Errand, lock: int, stop: Event) -> None:
             process.kill()
 
 
-_STARTED: WeakSet["subprocess.Popen[bytes]"] = WeakSet()
+def _start(lock: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603 - our own module
+        (sys.executable, "-P", "-m", *_GIVE_WAY),
+        env=host_environment(os.environ),
+        pass_fds=(lock,),
+        stdin=subprocess.PIPE,
+        bufsize=0,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+_OPEN: WeakSet[IO[bytes]] = WeakSet()
+"""Locks, and the ends of followers' inputs."""
+_OPENING = threading.Lock()
+"""Held while one of them is opened, and over every fork."""
 
 
 def _leave_to_parent() -> None:
-    """In a forked process: with a copy of its input's other end here, a follower would not see its worker end."""
-    for process in list(_STARTED):
-        if process.stdin is not None:
-            process.stdin.close()
+    """In a forked process: with copies here, a follower would not see its worker end, and nobody could take over the lock."""
+    _OPENING.release()
+    for file in list(_OPEN):
+        file.close()
 
 
-os.register_at_fork(after_in_child=_leave_to_parent)
+os.register_at_fork(before=_OPENING.acquire, after_in_parent=_OPENING.release, after_in_child=_leave_to_parent)
 
 
 def main() -> None:
@@ -113,11 +122,11 @@ def _await_end_of_worker(stop: Event) -> None:
 @contextmanager
 def _lock(path: Path) -> Iterator[int | None]:
     """The lock beside `path`, if nobody else has it. The system takes it from processes that have ended."""
-    descriptor = open_lock_beside(path)
-    try:
-        yield descriptor if try_lock(descriptor) else None
-    finally:
-        os.close(descriptor)
+    with _OPENING:
+        file = os.fdopen(open_lock_beside(path), "rb", buffering=0)
+        _OPEN.add(file)
+    with file:
+        yield file.fileno() if try_lock(file.fileno()) else None
 
 
 if __name__ == "__main__":
