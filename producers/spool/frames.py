@@ -10,7 +10,6 @@ are looked up when a record is sent, so that it can be written while the registr
 """
 
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 from zlib import crc32
 
@@ -38,8 +37,12 @@ class SpoolRecord(NamedTuple):
     datum: bytes
 
 
-Piece = tuple[int, int, SpoolRecord | None]
-"""From where to where in a segment, and the record that stands there; None where the bytes are damaged."""
+class Run(NamedTuple):
+    """From where to where in a segment, and the records that stand there; none where the bytes are damaged."""
+
+    start: int
+    end: int
+    records: list[SpoolRecord]
 
 
 def seed_of(segment_id: bytes) -> int:
@@ -56,30 +59,54 @@ def frame(record: SpoolRecord, seed: int, start: int) -> bytes:
     return b"".join((MARKER, crc32(covered, seed).to_bytes(4, "big"), covered))
 
 
-def scan(data: bytes, seed: int, base: int = 0) -> Iterator[Piece]:
-    """What stands in `data`, the bytes of a segment from `base` to its end. The pieces cover it without a gap.
+class Scan:
+    """What stands in `data`, the bytes of a segment from `base` to its end. The runs cover it without a gap.
 
-    A spool is emptied no faster than this goes, on the interpreter that answers requests: what a record does not need a call for,
-    it gets without one.
+    A spool is emptied no faster than this goes, on the interpreter that answers requests: what a record does not need a call or
+    an object for, it gets without one.
     """
-    at, told, size, view = 0, 0, len(data), memoryview(data)
-    unpack, topics, record_of = _HEAD.unpack_from, _Topics(), tuple.__new__
-    while at != -1 and size - at >= HEAD_BYTES:
-        marker, found, start, length, version, topic_bytes, key_bytes = unpack(data, at)
-        end = at + _BEFORE_BODY + length
-        key_at = at + HEAD_BYTES + topic_bytes
-        datum_at = key_at + key_bytes
-        stands_here = marker == MARKER and start == base + at and datum_at <= end <= size
-        if not stands_here or crc32(view[at + _BEFORE_CRC : end], seed) != found:
-            at = data.find(MARKER, at + 1)
-            continue
-        if told < at:
-            yield base + told, start, None
-        topic = topics[data[at + HEAD_BYTES : key_at]]
-        yield start, base + end, record_of(SpoolRecord, (topic, version, data[key_at:datum_at], data[datum_at:end]))
-        at = told = end
-    if told < size:
-        yield base + told, base + size, None
+
+    def __init__(self, data: bytes, seed: int, base: int = 0) -> None:
+        self._data, self._seed, self._base = data, seed, base
+        self._at = 0
+        self._topics = _Topics()
+
+    @property
+    def done(self) -> bool:
+        return self._at == len(self._data)
+
+    def run(self, records_max: int) -> Run:
+        """The next: up to so many records, or the damage up to the next one. Empty when all is told."""
+        start = self._at
+        records, self._at = self._whole(start, records_max)
+        if not records:
+            self._at = self._after_damage(start)
+        return Run(self._base + start, self._base + self._at, records)
+
+    def _whole(self, at: int, records_max: int) -> tuple[list[SpoolRecord], int]:
+        """The records that stand at `at`, one behind the other, and where they end."""
+        data, base, seed, topics = self._data, self._base, self._seed, self._topics
+        unpack, record_of, size, view = _HEAD.unpack_from, tuple.__new__, len(data), memoryview(data)
+        records: list[SpoolRecord] = []
+        while len(records) < records_max and size - at >= HEAD_BYTES:
+            marker, found, start, length, version, topic_bytes, key_bytes = unpack(data, at)
+            end = at + _BEFORE_BODY + length
+            key_at = at + HEAD_BYTES + topic_bytes
+            datum_at = key_at + key_bytes
+            stands_here = marker == MARKER and start == base + at and datum_at <= end <= size
+            if not stands_here or crc32(view[at + _BEFORE_CRC : end], seed) != found:
+                break
+            topic = topics[data[at + HEAD_BYTES : key_at]]
+            records.append(record_of(SpoolRecord, (topic, version, data[key_at:datum_at], data[datum_at:end])))
+            at = end
+        return records, at
+
+    def _after_damage(self, at: int) -> int:
+        """Where the next record begins; the end where there is none."""
+        while (at := self._data.find(MARKER, at + 1)) != -1:
+            if self._whole(at, 1)[0]:
+                return at
+        return len(self._data)
 
 
 class _Topics(dict[bytes, str]):

@@ -16,7 +16,7 @@ from producers.config import SpoolLimits
 from producers.errors import Loss
 from producers.spool.directory import Claim, SpoolRoot
 from producers.spool.file_system import FileSystem
-from producers.spool.frames import Piece, SpoolRecord
+from producers.spool.frames import Run, SpoolRecord
 from producers.spool.segments import CURSOR_SUFFIX, SUFFIX, Place, Segment
 from schemas.events import Micros, ProducerId
 
@@ -28,7 +28,7 @@ ADOPT_INTERVAL_S = 5
 LEAVE_S = 600
 """What this release cannot read is looked at again after so long: by then a newer one may have taken it, or its time be over."""
 MEASURE_INTERVAL_S = 1
-COUNTED_PIECES = 1_000
+COUNTED_RECORDS = 1_000
 CURSOR_INTERVAL_US = 100_000
 """A cursor that is behind costs sending again, after a crash only."""
 
@@ -128,10 +128,10 @@ class SpoolLog:
         """The oldest records that were not handed out, by stretches of up to `events_max`."""
         found: list[Stretch] = []
         for segment in [segment for segment in self._segments if not (segment.held or segment.exhausted)]:
-            while len(found) < stretches_max and (pieces := self._pieces(segment, events_max)):
-                records = self._records(segment, pieces)
-                if records:
-                    found.append(Stretch((segment, pieces[0][0]), records))
+            while len(found) < stretches_max and (run := self._run(segment, events_max)) is not None:
+                self._count(segment, run)
+                if run.records:
+                    found.append(Stretch((segment, run.start), run.records))
             if len(found) >= stretches_max:
                 break
         return found
@@ -222,39 +222,30 @@ class SpoolLog:
         if segment.own:
             self._tell_unread(segment, reason)
         else:
-            while pieces := segment.pieces(COUNTED_PIECES):
-                self.counters.adopted_lost[reason] += sum(record is not None for _, _, record in pieces)
+            while (run := segment.run(COUNTED_RECORDS)) is not None:
+                self.counters.adopted_lost[reason] += len(run.records)
         self._remove(segment)
 
     def _tell_unread(self, segment: Segment, reason: str) -> None:
         self.losses.extend(Lost(topic, reason, events) for topic, events in segment.unread.items() if events)
         segment.unread.clear()
 
-    def _pieces(self, segment: Segment, pieces_max: int) -> list[Piece]:
+    def _run(self, segment: Segment, records_max: int) -> Run | None:
         try:
-            return segment.pieces(pieces_max)
+            return segment.run(records_max)
         except FileNotFoundError:  # somebody has tidied up
             segment.read_to = segment.size
-            return []
+            return None
 
-    def _records(self, segment: Segment, pieces: Sequence[Piece]) -> list[SpoolRecord]:
-        records = [record for _, _, record in pieces if record is not None]
-        if len(records) < len(pieces):
-            for _, end, record in pieces:
-                if record is None:
-                    self._note_damage(segment, end)
-        if segment.own:
-            segment.unread.subtract(Counter(map(_topic, records)))
-        else:
-            self.counters.adopted += len(records)
-        return records
-
-    def _note_damage(self, segment: Segment, end: int) -> None:
+    def _count(self, segment: Segment, run: Run) -> None:
         """Damage that reaches to the end of the file is what a crash leaves of the last write."""
-        if end == segment.size:
-            self.counters.torn += 1
+        if not run.records:
+            self.counters.torn += run.end == segment.size
+            self.counters.corrupt += run.end != segment.size
+        elif segment.own:
+            segment.unread.subtract(Counter(map(_topic, run.records)))
         else:
-            self.counters.corrupt += 1
+            self.counters.adopted += len(run.records)
 
     def _sync(self, now: Micros) -> None:
         if self._active is not None and now - self._synced >= self._limits.fsync_ms * 1_000:

@@ -6,12 +6,11 @@ it is written without fsync, and a torn one means the start. Only the spool's th
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
 from producers.spool.file_system import FileSystem
-from producers.spool.frames import CURSOR_BYTES, Piece, SpoolRecord, acknowledged_of, cursor, frame, scan, seed_of
+from producers.spool.frames import CURSOR_BYTES, Run, Scan, SpoolRecord, acknowledged_of, cursor, frame, seed_of
 from schemas.events import Micros
 
 SUFFIX, CURSOR_SUFFIX = ".spool", ".cursor"
@@ -32,7 +31,7 @@ class Segment:
         self._seed = seed_of(path.stem.encode())
         self._descriptor = CLOSED
         self._dirty = self._cursor_dirty = False
-        self._scan: Iterator[Piece] = iter(())
+        self._scan: Scan | None = None
         self._unsettled: dict[int, int] = {}
         """By place, in order: how many of the records that were handed out from there on are not settled."""
 
@@ -112,24 +111,26 @@ class Segment:
             descriptor, self._descriptor = self._descriptor, CLOSED
             os.close(descriptor)
 
-    def pieces(self, pieces_max: int) -> list[Piece]:
-        """The next that were not handed out; none where all were. Their records are handed out as one stretch, which stands at
-        the first piece. Raises OSError.
+    def run(self, records_max: int) -> Run | None:
+        """The next that was not handed out; None where all was. Its records are one stretch, which stands at its start. Raises
+        OSError.
         """
-        pieces = list(islice(self._scan, pieces_max))
-        if not pieces and not self.exhausted:
-            self._scan = scan(self._disk.read(self.path, self.read_to, self.size), self._seed, self.read_to)
-            pieces = list(islice(self._scan, pieces_max))
-            if not pieces:  # the file has less than was written to it
-                self.read_to = self.size
-        if pieces:
-            self.read_to = pieces[-1][1]
-            whole = sum(record is not None for _, _, record in pieces)
-            if whole:
-                self._unsettled[pieces[0][0]] = whole
-            else:
-                self._cursor_dirty = True
-        return pieces
+        if self.exhausted:
+            return None
+        if self._scan is None:
+            self._scan = Scan(self._disk.read(self.path, self.read_to, self.size), self._seed, self.read_to)
+        scan, run = self._scan, self._scan.run(records_max)
+        if scan.done:
+            self._scan = None
+        if run.start == run.end:  # the file has less than was written to it
+            self.read_to = self.size
+            return None
+        self.read_to = run.end
+        if run.records:
+            self._unsettled[run.start] = len(run.records)
+        else:
+            self._cursor_dirty = True
+        return run
 
     def settle(self, start: int, events: int) -> None:
         """So many records of the stretch at `start` are acknowledged, or lost for a reason that is counted."""

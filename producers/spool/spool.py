@@ -133,10 +133,11 @@ class Spool:
         return [submitted.parcel for submitted in self._inbox.empty()]
 
     def settle(self, events: Mapping[Place, int]) -> None:
-        """So many of what stands there are acknowledged, or lost and counted."""
+        """So many of what stands there are acknowledged, or lost and counted. That nobody waits for: it is booked at the next
+        round, and no round is begun for it, which costs as much as the booking of many.
+        """
         if events:
             self._settled.append(events)
-            self._news_for_disk = True
 
     def leave(self, place: Place) -> None:
         """What stands at `place` is for a newer release."""

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from producers.spool.frames import (
     MARKER,
-    Piece,
+    Run,
+    Scan,
     SpoolRecord,
     acknowledged_of,
     cursor,
     frame,
-    scan,
     seed_of,
 )
 
@@ -35,12 +35,21 @@ def segment(records: list[SpoolRecord], seed: int = SEED, start: int = 0) -> tup
 
 
 def found(data: bytes, seed: int = SEED, base: int = 0) -> list[SpoolRecord]:
-    return [record for _, _, record in scan(data, seed, base) if record is not None]
+    return [record for run in runs(data, seed, base) for record in run.records]
 
 
-def covers(pieces: list[Piece], size: int) -> bool:
-    """One after the other, from the first byte to the last."""
-    return [start for start, _, _ in pieces] == [0, *(end for _, end, _ in pieces)][:-1] and pieces[-1][1] == size
+def runs(data: bytes, seed: int = SEED, base: int = 0, records_max: int = 2) -> list[Run]:
+    scan, told = Scan(data, seed, base), []
+    while not scan.done:
+        told.append(scan.run(records_max))
+        assert len(told[-1].records) <= records_max
+    return told
+
+
+def covers(told: list[Run], size: int) -> bool:
+    """One after the other, from the first byte to the last, none of them empty."""
+    ends = [0, *(run.end for run in told)]
+    return [run.start for run in told] == ends[:-1] and ends[-1] == size and ends == sorted(set(ends))
 
 
 @given(
@@ -67,7 +76,7 @@ def test_with_any_byte_changed_a_segment_gives_every_other_record_and_nothing_ne
         damaged[at] ^= flip
         hit = next(number for number, end in enumerate(ends) if at < end)
         assert found(bytes(damaged)) == RECORDS[:hit] + RECORDS[hit + 1 :], at
-        assert covers(list(scan(bytes(damaged), SEED)), len(data))
+        assert covers(runs(bytes(damaged)), len(data))
 
 
 def test_with_any_byte_gone_or_one_more_nothing_is_invented() -> None:
@@ -83,9 +92,8 @@ def test_any_damage_leaves_a_part_of_what_was_written(junk: bytes, changes: list
     data = bytearray(segment(RECORDS)[0] + junk)
     for at, value in changes:
         data[at % len(data)] = value
-    pieces = list(scan(bytes(data), SEED))
     assert set(found(bytes(data))) <= set(RECORDS)
-    assert covers(pieces, len(data))
+    assert covers(runs(bytes(data)), len(data))
 
 
 def test_a_frame_inside_a_damaged_record_is_no_record() -> None:
