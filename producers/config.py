@@ -34,6 +34,8 @@ class Durability(StrEnum):
     - the host crashes: beside these, what was written within the last `fsync_ms`, and what an fsync was still busy with.
     - the registry lacks a topic's schema: with a spool its events wait on disk, with `memory` 10,000 of them, or 32 MB. Other
       topics do not notice.
+    - a topic takes nothing (it is not there, or may not be written to): with a spool its events wait on disk, 10,000 of them or
+      32 MB before others behind them wait, too; with `memory` they are lost. Other topics do not notice.
     - the client breaks down with a fatal error: nothing is lost, another one is made.
     - the broker is away: `memory` keeps what fits into its queues for `message.timeout.ms` (60 s); the others lose nothing until
       the spool passes its cap on size or age, then the oldest.

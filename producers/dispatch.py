@@ -3,12 +3,13 @@
 Without a spool: to the transport, when it has room. With one, by durability: `spool_on_error` sends, and puts on disk what the
 transport has no room for, what fails, what has no schema id yet, and everything while the broker is away; `write_ahead` puts all
 of it on disk, and sends it from memory as soon as it is there. What waits on disk follows in order, at a capped rate. Topics are
-in order each by itself, and none waits for another one's schema. Every step is booked with the account of the record's topic.
+in order each by itself, and none waits for another one's schema, or for one that takes nothing. Every step is booked with the
+account of the record's topic.
 The courier's alone; nothing here waits but `settle`.
 
 Bounds: what has come back unsent is no more than the transport has room for, in records and in bytes. Of what else is in memory
-only the courier adds no more than a batch, but for what is at a stand, since its schema has no id: that is bounded by the
-AT_A_STAND constants, and so is what of the disk is kept in hand for the same reason.
+only the courier adds no more than a batch, but for what is at a stand, since its schema has no id or its topic takes nothing:
+that is bounded by what lanes have room for, and so is what of the disk is kept in hand for the same reason.
 """
 
 import time
@@ -19,25 +20,22 @@ from producers.accounts import Account
 from producers.config import Durability
 from producers.diversion import Diversion, Rate
 from producers.encoding import SPOOLED, Encoder
-from producers.errors import Loss, RecordRefused
+from producers.errors import Loss, RecordRefused, TopicRefused
 from producers.haul import Haul
 from producers.lanes import Lanes
 from producers.parcel import Parcel
 from producers.spool.frames import SpoolRecord
 from producers.spool.log import Lost
 from producers.spool.segments import Place
-from producers.spool.spool import Refused, Stored
+from producers.spool.spool import Stored
 from producers.spooling import DispatchCounters, Spooling
-from producers.transport import INTERRUPTED, OutboundRecord, Transport
+from producers.stands import Stands
+from producers.transport import INTERRUPTED, OF_THE_TOPIC, PERMANENT, OutboundRecord, Transport
+from producers.writing import Writing
 from schemas import wire
 
 DRAIN_BATCH_MAX = 100
 DRAIN_IN_FLIGHT_MAX = 50_000
-AT_A_STAND_EVENTS_MAX, AT_A_STAND_BYTES_MAX = 10_000, 32 << 20
-PERMANENT = frozenset(
-    {"msg_size_too_large", "invalid_msg", "invalid_msg_size", "invalid_record", "record_list_too_large", "topic_exception"}
-)
-"""Failures that the same record meets again."""
 
 
 class Dispatch:
@@ -56,6 +54,9 @@ class Dispatch:
         self._write_ahead = spooling is not None and spooling.durability is Durability.WRITE_AHEAD
         self._rate = Rate(1 if spooling is None else spooling.drain_events_s)
         self._diversion = Diversion()
+        self._stands = Stands(monotonic)
+        self._probes_others = False
+        """Whether the next probe is not of what failed before: that may fail again where others would arrive."""
         self._again = Lanes()
         """On disk and in hand: to be sent before what is read back."""
         self._haul: Haul | None = None
@@ -66,8 +67,7 @@ class Dispatch:
         """In memory only: they were offered, and failed. They go before those that wait."""
         self._waiting = Lanes()
         """In memory only: no place was found so far."""
-        self._writing: set[Parcel] = set()
-        """Submitted to the spool, which has not answered."""
+        self._writing = Writing(self._spool)
         self._draining = 0
         self._monotonic = monotonic
 
@@ -78,7 +78,7 @@ class Dispatch:
     @property
     def waiting(self) -> int:
         """In memory only, and not at a stand: there will be a place for them soon."""
-        waiting = self._waiting.events if self.disk_works() else self._waiting.behind(self._encoder.frames)
+        waiting = self._waiting.events if self.disk_works() else self._waiting.behind(self._goes)
         return self._returned.events + waiting
 
     @property
@@ -89,13 +89,13 @@ class Dispatch:
     @property
     def postponed(self) -> int:
         """On disk and in hand, and could be sent now."""
-        return 0 if self.diverted else self._again.behind(self._encoder.frames)
+        return 0 if self.diverted else self._again.behind(self._goes)
 
     def add(self, parcel: Parcel) -> None:
-        if self._encoder.frames(parcel) or self.disk_works() or _has_room(self._waiting):
+        if self._goes(parcel) or self.disk_works() or self._waiting.has_room:
             self._waiting.append(parcel)
         else:
-            self._lose(parcel, Loss.NO_SCHEMA)
+            self._lose(parcel, Loss.TOPIC_REFUSED if self._encoder.frames(parcel) else Loss.NO_SCHEMA)
 
     def place_waiting(self) -> int:
         """Find a place for as many as there is one for, in order."""
@@ -125,21 +125,14 @@ class Dispatch:
 
     def hear(self) -> int:
         """Book what has become of what was to be written."""
-        if self._spool is None:
-            return 0
-        news = self._spool.news()
-        for item in news:
-            match item:
-                case Stored():
-                    self._stored(item)
-                case Refused():
-                    self._refused(item.parcel)
-                case Lost():
-                    self._lost(item)
-        if self._writing and not self._spool.available():
-            for parcel in self._spool.recall():
-                self._refused(parcel)
-        return len(news)
+        heard = self._writing.hear()
+        for stored in heard.stored:
+            self._stored(stored)
+        for parcel in heard.back:
+            self._back(parcel)
+        for lost in heard.lost:
+            self._lost(lost)
+        return heard.told
 
     def drain(self) -> int:
         """Send what is on disk, as much as may go now."""
@@ -173,29 +166,29 @@ class Dispatch:
 
     def give_up(self, reason: str) -> None:
         """Lose what is in memory only."""
-        for parcel in (*self._returned.clear(), *self._waiting.clear(), *self._writing):
+        for parcel in (*self._returned.clear(), *self._waiting.clear(), *self._writing.give_up()):
             self._lose(parcel, reason)
-        self._writing.clear()
 
     def _place(self, parcel: Parcel) -> bool:
-        if self._blocked and self._may_probe() and self._offer(parcel):
+        if (self._blocked or self._probes_others) and self._may_probe() and self._offer(parcel):
+            self._probes_others = False
             return True
-        first_to_disk = self.diverted or (self._spool is not None and self._encoder.stuck(parcel))
+        first_to_disk = self.diverted or (self._spool is not None and self._stands_still(parcel))
         if parcel.place is not None:  # written ahead
             if first_to_disk or not self._offer(parcel):
                 self._postpone(parcel)
             return True
         ahead = self._write_ahead and parcel.account is not None  # a checkpoint is worth no write of its own
-        held = not first_to_disk and _has_room(self._again)
-        if (first_to_disk or ahead) and self._submit(parcel, held=held):
+        held = not first_to_disk and self._again.has_room
+        if (first_to_disk or ahead) and self._writing.submit(parcel, held=held):
             return True
-        return self._offer(parcel) or (self._encoder.frames(parcel) and self._submit(parcel, held=False))
+        return self._offer(parcel) or (self._encoder.frames(parcel) and self._writing.submit(parcel, held=False))
 
     def _place_again(self, parcel: Parcel) -> bool:
         """What has failed goes to disk, as soon as there is room, and is lost without one; what was interrupted is as before."""
         if not parcel.failure:
             return self._place(parcel)
-        if self._submit(parcel, held=False):
+        if self._writing.submit(parcel, held=False):
             return True
         if self._spool is not None and self._spool.takes(parcel):
             return False
@@ -204,7 +197,7 @@ class Dispatch:
 
     def _offer(self, parcel: Parcel) -> bool:
         """Whether it is out of hand: taken by the transport, or refused for good."""
-        record = self._encoder.outbound(parcel)
+        record = self._encoder.outbound(parcel) if self._goes(parcel) else None
         if record is None:
             return False
         try:
@@ -212,15 +205,28 @@ class Dispatch:
         except RecordRefused as error:
             self._lose(parcel, f"refused_{error.reason}", detail=str(error))
             return True
+        except TopicRefused as error:
+            return self._refused_by_topic(parcel, error)
+        if taken:
+            self._stands.tried(parcel.record.topic)
         self._draining += taken and parcel.drained
         self.counters.transport_full += not taken
         return taken
 
-    def _submit(self, parcel: Parcel, *, held: bool) -> bool:
-        if self._spool is None or not self._spool.submit(parcel, held=held):
-            return False
-        self._writing.add(parcel)
-        return True
+    def _refused_by_topic(self, parcel: Parcel, error: TopicRefused) -> bool:
+        """Whether it is out of hand: lost, where there is no disk to wait on."""
+        if self._spool is None:
+            self._lose(parcel, f"refused_{error.reason}", detail=str(error))
+            return True
+        self._stands.refused(parcel.record.topic, str(error))
+        return False
+
+    def _goes(self, parcel: Parcel) -> bool:
+        """Whether it may be offered: it is not at a stand, or it is time to try."""
+        return self._encoder.frames(parcel) and self._stands.may_go(parcel.record.topic)
+
+    def _stands_still(self, parcel: Parcel) -> bool:
+        return parcel.record.topic in self._stands or self._encoder.stuck(parcel)
 
     def _acknowledged(self, records: Sequence[OutboundRecord]) -> None:
         """Booked together: one by one it costs as much as sending them."""
@@ -228,6 +234,8 @@ class Dispatch:
             return
         self._diversion.acknowledged()
         parcels = [_parcel_of(record) for record in records]
+        if self._stands:
+            self._stands.acknowledged(parcel.record.topic for parcel in parcels)
         drained = sum(parcel.drained for parcel in parcels)
         self._draining -= drained
         self.counters.drained += drained
@@ -277,7 +285,10 @@ class Dispatch:
 
     def _failed(self, parcel: Parcel, failure: str) -> None:
         if self._spool is not None:
-            self._divert()
+            if failure in OF_THE_TOPIC:
+                self._stands.refused(parcel.record.topic, failure)
+            else:
+                self._divert()
         if parcel.place is not None:
             self._postpone(parcel)
             return
@@ -295,19 +306,13 @@ class Dispatch:
 
     def _stored(self, stored: Stored) -> None:
         parcel = stored.parcel
-        if parcel not in self._writing:
-            return  # given up at the close
-        self._writing.remove(parcel)
         if parcel.account is not None:
             parcel.account.store()
         if stored.held:
             parcel.place = stored.place
             self._waiting.append(parcel)
 
-    def _refused(self, parcel: Parcel) -> None:
-        if parcel not in self._writing:
-            return
-        self._writing.remove(parcel)
+    def _back(self, parcel: Parcel) -> None:
         if parcel.failure:
             self._lose(parcel, f"delivery_{parcel.failure}")
         else:
@@ -344,17 +349,19 @@ class Dispatch:
         return self._diversion.diverted and not on_their_way and self._diversion.may_probe(self._monotonic())
 
     def _drain_some(self, events_max: int) -> int:
-        """How many got out of hand: what failed on its way goes before what comes from disk."""
-        if self._again.behind(self._encoder.frames):
+        """How many got out of hand: what failed on its way goes before what comes from disk; probes are of them by turns."""
+        if self._again.behind(self._goes) and not self._probes_others:
+            self._probes_others = self.diverted
             return self._again.place(self._offer, events_max)
+        self._probes_others = False
         if self._haul is None or self._haul.done:
             self._haul = self._next_haul()
         return 0 if self._haul is None else self._offer_some(self._haul, events_max)
 
     def _offer_some(self, haul: Haul, events_max: int) -> int:
         """How many of it are out of hand: taken by the transport, or the first refused for good, or set aside."""
-        records = self._encoder.keyed(haul.rest(events_max))
-        self._blocked = not (records or _has_room(self._again))
+        records = self._encoder.keyed(self._stands.before(haul.rest(events_max)))
+        self._blocked = not (records or self._again.has_room)
         if not records:
             return 0 if self._blocked else self._set_aside(haul)
         try:
@@ -362,6 +369,9 @@ class Dispatch:
         except RecordRefused as error:
             self._lose(self._spooled_parcel(haul, haul.skip()), f"refused_{error.reason}", detail=str(error))
             return 1
+        except TopicRefused as error:
+            self._stands.refused(haul.rest(1)[0].topic, str(error))
+            return 0
         haul.offer(taken)
         self._draining += taken
         self.counters.transport_full += taken < len(records)
@@ -385,8 +395,3 @@ class Dispatch:
 def _parcel_of(record: OutboundRecord) -> Parcel:
     assert isinstance(record.ticket, Parcel), "only parcels are offered"
     return record.ticket
-
-
-def _has_room(lanes: Lanes) -> bool:
-    """For one more that may be at a stand."""
-    return lanes.events < AT_A_STAND_EVENTS_MAX and lanes.data_bytes < AT_A_STAND_BYTES_MAX

@@ -25,6 +25,8 @@ class Loss(StrEnum):
     """A field does not fit its Avro type."""
     NO_SCHEMA = "no_schema"
     """The registry has no schema for its topic so far, and no more of them fit into memory."""
+    TOPIC_REFUSED = "topic_refused"
+    """Its topic takes nothing for now, the disk neither, and no more of them fit into memory."""
     UNSENT_AT_CLOSE = "unsent_at_close"
     """The emitter was closed before its registry, its transport or its disk had taken the event."""
     FORKED = "forked"
@@ -39,6 +41,14 @@ class Loss(StrEnum):
 
 class RecordRefused(Exception):  # noqa: N818 - says what is the case
     """A transport will never take this record. `reason` is a word to count by."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class TopicRefused(Exception):  # noqa: N818 - says what is the case
+    """A transport takes no record of this topic for now. `reason` is a word to count by."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

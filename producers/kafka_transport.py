@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from producers.errors import RecordRefused
+from producers.errors import RecordRefused, TopicRefused
 from producers.transport import INTERRUPTED, Headers, Keyed, OutboundRecord, Outcomes
 from schemas.errors import ConfigurationError
 
@@ -37,6 +37,8 @@ DEFAULT_OPTIONS = MappingProxyType(
         # With more, librdkafka's thread spins while a broker stalls under load, on up to half the core that requests run on:
         # a batch whose linger is over but that may not be sent yet has it wake at once, again and again.
         "max.in.flight.requests.per.connection": "2",
+        # A topic that was not there is found when it comes.
+        "topic.metadata.refresh.interval.ms": "30000",
         "message.timeout.ms": "60000",
         "queue.buffering.max.messages": "100000",
         "queue.buffering.max.kbytes": "131072",
@@ -56,11 +58,11 @@ _OF_THE_RECORD = frozenset(
         KafkaError.TOPIC_EXCEPTION,
         KafkaError._BAD_MSG,  # noqa: SLF001 - these are their public names
         KafkaError._INVALID_ARG,  # noqa: SLF001
-        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
-        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
     }
 )
-"""What is wrong with a record itself, when it is offered. Any other error is the client's: no record is to blame for it."""
+"""What is wrong with a record itself, when it is offered."""
+_OF_THE_CLIENT = frozenset({KafkaError._FATAL, KafkaError._STATE})  # noqa: SLF001
+"""What no record is to blame for, nor its topic. Any other error is the topic's: it is not there, or may not be written to."""
 
 
 class KafkaTransport:
@@ -166,10 +168,12 @@ class KafkaTransport:
         return INTERRUPTED if self._broken else _word(error)
 
     def _blame(self, error: KafkaException) -> None:
-        """Raises RecordRefused where the record is to blame for it."""
+        """Raises RecordRefused where the record is to blame for it, TopicRefused where its topic is."""
         kafka_error: KafkaError = error.args[0]
         if kafka_error.code() in _OF_THE_RECORD:
             raise RecordRefused(_word(kafka_error), kafka_error.str()) from error
+        if not (kafka_error.fatal() or kafka_error.code() in _OF_THE_CLIENT):
+            raise TopicRefused(_word(kafka_error), kafka_error.str()) from error
         self._break(error)
 
     def _break(self, error: KafkaException) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 
 from producers.parcel import Parcel
 
+AT_A_STAND_EVENTS_MAX, AT_A_STAND_BYTES_MAX = 10_000, 32 << 20
+
 
 class Lanes:
     """The courier's alone. Whoever appends minds the bounds: `events` and `data_bytes` say what is there."""
@@ -17,6 +19,11 @@ class Lanes:
     def events(self) -> int:
         return sum(map(len, self._lanes.values()))
 
+    @property
+    def has_room(self) -> bool:
+        """For one more that may be at a stand."""
+        return self.events < AT_A_STAND_EVENTS_MAX and self.data_bytes < AT_A_STAND_BYTES_MAX
+
     def behind(self, wanted: Callable[[Parcel], bool]) -> int:
         """How many wait in the lanes whose first is `wanted`."""
         return sum(len(lane) for lane in self._lanes.values() if lane and wanted(lane[0]))
@@ -26,12 +33,17 @@ class Lanes:
         self.data_bytes += len(parcel.record.datum)
 
     def place(self, place: Callable[[Parcel], bool], events_max: int) -> int:
-        """Take out the first of each lane for as long as `place` finds a place for it; how many there were."""
+        """Take out the first of each lane for as long as `place` finds a place for it; how many there were. Where no more than
+        `events_max` may, the next time is another lane's turn.
+        """
         placed = 0
-        for lane in self._lanes.values():
+        for topic, lane in list(self._lanes.items()):
             while lane and placed < events_max and place(lane[0]):
                 self.data_bytes -= len(lane.popleft().record.datum)
                 placed += 1
+            if placed == events_max:
+                self._lanes[topic] = self._lanes.pop(topic)
+                break
         return placed
 
     def clear(self) -> Iterator[Parcel]:

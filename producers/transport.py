@@ -17,6 +17,22 @@ NOTHING: Mapping[Hashable, int] = MappingProxyType({})
 INTERRUPTED = "interrupted"
 """Why a record has failed that was on its way when the client broke down: nobody has refused it, and it can be offered again."""
 
+PERMANENT = frozenset(
+    {"msg_size_too_large", "invalid_msg", "invalid_msg_size", "invalid_record", "record_list_too_large", "topic_exception"}
+)
+"""Failures that the same record meets again."""
+OF_THE_TOPIC = frozenset(
+    {
+        "unknown_topic",
+        "unknown_topic_or_part",
+        "unknown_partition",
+        "topic_authorization_failed",
+        "not_enough_replicas",
+        "not_enough_replicas_after_append",
+    }
+)
+"""Failures that say nothing of other topics."""
+
 
 class OutboundRecord(NamedTuple):
     """A framed record for a topic, by its full name. `ticket` is the sender's own: it comes back with the outcome.
@@ -52,14 +68,14 @@ class Transport(Protocol):
     def offer(self, record: OutboundRecord) -> bool:
         """Take `record` for sending; False where there is no room now.
 
-        Raises RecordRefused where it can never be sent.
+        Raises RecordRefused where it can never be sent, TopicRefused where its topic takes nothing for now.
         """
         ...
 
     def offer_together(self, records: Sequence[Keyed], headers: Headers, ticket: Hashable) -> int:
         """Take as many of the first as there is room for now, all with these headers and one ticket.
 
-        Raises RecordRefused where the first can never be sent.
+        Raises RecordRefused where the first can never be sent, TopicRefused where the topic of the first takes nothing for now.
         """
         ...
 

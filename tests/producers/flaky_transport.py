@@ -1,7 +1,9 @@
 """A transport in memory whose records can fail."""
 
 import threading
+from collections import deque
 
+from producers.errors import TopicRefused
 from producers.memory_transport import MemoryTransport
 from producers.transport import INTERRUPTED, OutboundRecord, Outcomes
 
@@ -13,6 +15,10 @@ class FlakyTransport(MemoryTransport):
         super().__init__(reachable=reachable, records_max=records_max)
         self._failing, self._broken = threading.Event(), threading.Event()
         self._renewals = 0
+        self.refused: set[str] = set()
+        """Topics of which nothing is taken."""
+        self.failing: dict[str, str] = {}
+        """Topics of which all fails that was taken, and why."""
 
     def fail_pending(self) -> None:
         self._failing.set()
@@ -37,7 +43,17 @@ class FlakyTransport(MemoryTransport):
             self._failing.clear()
             self.abandon()
             return Outcomes([], [(record, "msg_timed_out") for record, _ in super().poll(timeout_s).failed])
-        return super().poll(timeout_s)
+        failed = self._failed()
+        outcomes = super().poll(0.0 if failed else timeout_s)
+        return outcomes._replace(failed=[*outcomes.failed, *failed])
+
+    def _failed(self) -> list[tuple[OutboundRecord, str]]:
+        failing, pending = dict(self.failing), list(self._pending)
+        failed = [each for each in pending if each[0].topic in failing]
+        self._pending = deque(each for each in pending if each[0].topic not in failing)
+        return [(record._replace(headers=()) if together else record, failing[record.topic]) for record, together in failed]
 
     def _take(self, record: OutboundRecord, *, together: bool) -> bool:
+        if record.topic in self.refused:
+            raise TopicRefused("unknown_topic", "for a test")
         return not self._broken.is_set() and super()._take(record, together=together)

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from producers import dispatch
+from producers import lanes
 from producers.accounts import TopicSummary
 from producers.config import Durability, SpoolLimits
 from producers.dispatch import Dispatch
@@ -59,6 +59,9 @@ class ScriptedDisk(PosixFileSystem):
         super().write(descriptor, data, start)
 
 
+TOPICS = ["tailrace.recommendations", "tailrace.interactions"]
+
+
 class ScriptedIds(KnownIds):
     """Answers at once, while it is up."""
 
@@ -88,7 +91,7 @@ class Books(RuleBasedStateMachine):
         self.directory = tempfile.TemporaryDirectory(prefix="tailrace-books-")
         self.bounds = ExitStack()
         self.bounds.enter_context(patch.object(inbox, "EVENTS_MAX", INBOX_EVENTS_MAX))
-        self.bounds.enter_context(patch.object(dispatch, "AT_A_STAND_EVENTS_MAX", AT_A_STAND_EVENTS_MAX))
+        self.bounds.enter_context(patch.object(lanes, "AT_A_STAND_EVENTS_MAX", AT_A_STAND_EVENTS_MAX))
         self.clock, self.seconds = Clock(), 0.0
         self.durability, self.rough = durability, rough
         self.disk, self.ids, self.transport = ScriptedDisk(), ScriptedIds(), FlakyTransport()
@@ -227,6 +230,19 @@ class Books(RuleBasedStateMachine):
     def broker(self, *, reachable: bool, room: int) -> None:
         self.transport.reachable, self.transport.records_max = reachable, room
 
+    @rule(topic=st.sampled_from(TOPICS), offered=st.booleans())
+    def refuse(self, topic: str, *, offered: bool) -> None:
+        """One topic takes nothing."""
+        if offered:
+            self.transport.refused.add(topic)
+        else:
+            self.transport.failing[topic] = "topic_authorization_failed"
+
+    @rule()
+    def refuse_nothing(self) -> None:
+        self.transport.refused.clear()
+        self.transport.failing.clear()
+
     @rule()
     def break_the_client(self) -> None:
         self.transport.break_down()
@@ -265,6 +281,7 @@ class Books(RuleBasedStateMachine):
             return
         self.disk.full = False
         self.registry(up=True)
+        self.refuse_nothing()
         self.transport.reachable, self.transport.records_max = True, 1_000
         for _ in range(400):
             self.wait(1)

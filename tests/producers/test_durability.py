@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from producers import dispatch
+from producers import lanes
 from producers.config import Durability
 from producers.kafka_transport import KafkaTransport
 from producers.memory_transport import MemoryTransport
@@ -21,6 +21,8 @@ from tests.producers.flaky_transport import FlakyTransport
 from tests.producers.spooling_emitters import SPOOLING, WAIT_S, Start, books, emit, emitters, named, spool_of, surfaces
 from tests.producers.spools import open_log
 from tests.waiting import eventually
+
+CLICKS = "tailrace.interactions"
 
 
 @pytest.fixture
@@ -161,7 +163,7 @@ def test_a_topic_without_a_schema_goes_to_disk_and_holds_up_no_other(start: Star
 def test_more_of_a_topic_without_a_schema_than_may_be_in_hand_does_not_keep_the_broker_away(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "AT_A_STAND_EVENTS_MAX", 10)
+    monkeypatch.setattr(lanes, "AT_A_STAND_EVENTS_MAX", 10)
     transport, registry = FlakyTransport(), KnownSchemaIds()
     registry.without.add("interactions")
     emitter = start(transport, Durability.SPOOL_ON_ERROR, schema_ids=registry)
@@ -178,6 +180,54 @@ def test_more_of_a_topic_without_a_schema_than_may_be_in_hand_does_not_keep_the_
     registry.without.clear()
     assert eventually(lambda: emitter.status().undelivered == 0, WAIT_S)
     assert len(clicks_of(transport.records)) == 50
+
+
+@pytest.mark.parametrize("offered", [True, False])
+@pytest.mark.parametrize("durability", SPOOLING)
+def test_a_topic_that_takes_nothing_waits_on_disk_and_holds_up_no_other(
+    start: Start, durability: Durability, *, offered: bool
+) -> None:
+    transport = FlakyTransport()
+    if offered:
+        transport.refused.add(CLICKS)
+    else:
+        transport.failing[CLICKS] = "topic_authorization_failed"
+    emitter = start(transport, durability)
+    for number in range(200):
+        assert emitter.emit(CLICK)
+        emit(emitter, number, number + 1)
+    assert eventually(lambda: books(emitter) == (200, 200, 0, 0, {}), WAIT_S)
+    assert eventually(lambda: emitter.status().topics[1].spooled == 200, WAIT_S)
+    dispatched = emitter.status().dispatched
+    assert (dispatched.diversions, dispatched.transport_renewals) == (0, 0)
+    transport.refused.clear()
+    transport.failing.clear()
+    assert eventually(lambda: emitter.status().undelivered == 0, WAIT_S)
+    assert sorted(click.producer_seq for click in clicks_of(transport.records)) == list(range(200))
+
+
+def test_without_a_disk_what_a_topic_does_not_take_is_lost_and_the_others_go_on(start: Start) -> None:
+    transport = FlakyTransport()
+    transport.refused.add(CLICKS)
+    emitter = start(transport, Durability.MEMORY)
+    for number in range(20):
+        assert emitter.emit(CLICK)
+        emit(emitter, number, number + 1)
+    assert eventually(lambda: books(emitter) == (20, 20, 0, 0, {}), WAIT_S)
+    assert eventually(lambda: emitter.status().topics[1].dropped == {"refused_unknown_topic": 20}, WAIT_S)
+
+
+@pytest.mark.parametrize("durability", SPOOLING)
+def test_records_that_always_time_out_do_not_keep_all_others_from_being_tried(start: Start, durability: Durability) -> None:
+    transport = FlakyTransport()
+    transport.failing[CLICKS] = "msg_timed_out"  # as those of a partition without a leader do
+    emitter = start(transport, durability)
+    for _ in range(20):
+        assert emitter.emit(CLICK)
+    assert eventually(lambda: emitter.status().dispatched.diverted and emitter.status().topics[1].spooled == 20, WAIT_S)
+    assert eventually(lambda: emitter.emit(SERVED) and books(emitter)[1] > 0, WAIT_S)
+    transport.failing.clear()
+    assert eventually(lambda: emitter.status().undelivered == 0, WAIT_S)
 
 
 class HangingRegistry(KnownSchemaIds):

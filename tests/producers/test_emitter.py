@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from producers import dispatch
+from producers import lanes
 from producers.config import EmitterLimits
 from producers.emitter import Emitter
 from producers.memory_transport import MemoryTransport
@@ -131,7 +131,7 @@ def test_a_registry_that_is_away_costs_only_room_in_the_queue(make_emitter: Make
 
 
 def test_a_topic_without_a_schema_waits_and_holds_up_no_other(make_emitter: MakeEmitter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "AT_A_STAND_EVENTS_MAX", 100)
+    monkeypatch.setattr(lanes, "AT_A_STAND_EVENTS_MAX", 100)
     transport, registry = MemoryTransport(), KnownSchemaIds()
     registry.without.add("recommendations")
     emitter = make_emitter(transport, registry)

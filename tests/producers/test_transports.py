@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
-from producers.errors import RecordRefused
+from producers.errors import RecordRefused, TopicRefused
 from producers.kafka_transport import RENEWAL_PAUSE_S, KafkaTransport
 from producers.memory_transport import MemoryTransport
 from producers.transport import INTERRUPTED, OutboundRecord, Outcomes, Transport
@@ -162,6 +163,34 @@ def test_after_a_fatal_error_sending_goes_on(installation: Mapping[str, str]) ->
     assert eventually(lambda: (transport.poll(0.0), transport.offer(record))[1], 10.0)
     assert settle(transport) == Outcomes([record], [])
     transport.close()
+
+
+@pytest.mark.integration
+def test_a_topic_that_is_not_there_is_no_fault_of_its_records_nor_of_the_client(installation: Mapping[str, str]) -> None:
+    """And it is found when it comes."""
+    bootstrap, name = installation["TAILRACE_KAFKA_BOOTSTRAP"], f"late-{time.time_ns()}"
+    prompt = {"topic.metadata.propagation.max.ms": "100", "topic.metadata.refresh.interval.ms": "500"}
+    transport = KafkaTransport(bootstrap, prompt)
+    record = OutboundRecord(name, b"key", b"value")
+
+    def offered() -> str:
+        transport.poll(0.0)
+        try:
+            return "taken" if transport.offer(record) else "full"
+        except TopicRefused as refusal:
+            return refusal.reason
+
+    assert eventually(lambda: offered() == "unknown_topic", 30.0)
+    assert {failure for _, failure in settle(transport).failed} <= {"unknown_topic", "unknown_topic_or_part"}
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(name, 1, 1)])[name].result(30.0)
+    try:
+        assert eventually(lambda: offered() == "taken", 30.0)
+        assert settle(transport).delivered == [record]
+        assert transport.renewals() == 0
+    finally:
+        admin.delete_topics([name])[name].result(30.0)
+        transport.close()
 
 
 def test_an_option_that_the_client_does_not_know_is_a_wrong_setting() -> None:
