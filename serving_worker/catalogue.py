@@ -15,19 +15,19 @@ import msgspec
 from schemas.errors import ConfigurationError
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     item_id: Annotated[str, msgspec.Meta(min_length=1)]
     score: float = 0.0
     source: str | None = None
     team: str | None = None
 
 
-class Candidates(msgspec.Struct, frozen=True):
+class Candidates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     items: Annotated[tuple[Candidate, ...], msgspec.Meta(min_length=1)]
     candidate_set_id: str | None = None
 
 
-class Catalogue(msgspec.Struct, frozen=True):
+class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     surfaces: Annotated[Mapping[str, Candidates], msgspec.Meta(min_length=1)]
 
 

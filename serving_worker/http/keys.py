@@ -21,7 +21,7 @@ from serving_worker.errors import ApiError
 BEARER = "bearer "
 
 
-class ApiKey(msgspec.Struct, frozen=True):
+class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`surfaces` None stands for all of them."""
 
     name: Annotated[str, msgspec.Meta(min_length=1)]

@@ -6,6 +6,7 @@ import pytest
 from schemas.errors import ConfigurationError
 from serving_worker.catalogue import load_catalogue
 from serving_worker.config import WorkerSettings
+from serving_worker.http.keys import load_keys
 
 
 def test_settings_come_from_the_environment() -> None:
@@ -58,6 +59,9 @@ def test_experiments_are_looked_at_often_enough_for_a_stop_to_count_within_two_s
         ('{"surfaces": {"home": {"items": []}}}', "length >= 1"),
         ('{"surfaces": {"home": {"items": [{"score": 1}]}}}', "item_id"),
         (json.dumps({"surfaces": {"home": {"items": [{"item_id": "a"}, {"item_id": "a"}]}}}), "'home' has an item twice"),
+        ('{"surfaces": {"home": {"items": [{"item_id": "a", "scroe": 1}]}}}', "`scroe`"),
+        ('{"surfaces": {"home": {"items": [{"item_id": "a"}], "candidates_set_id": "spring"}}}', "`candidates_set_id`"),
+        ('{"surfaces": {"home": {"items": [{"item_id": "a"}]}}, "surface": {}}', "`surface`"),
     ],
 )
 def test_a_catalogue_that_cannot_be_served_is_a_wrong_setting(tmp_path: Path, document: str, fault: str) -> None:
@@ -66,6 +70,14 @@ def test_a_catalogue_that_cannot_be_served_is_a_wrong_setting(tmp_path: Path, do
     with pytest.raises(ConfigurationError, match="TAILRACE_CATALOGUE_FILE") as refusal:
         load_catalogue(path)
     assert fault in str(refusal.value)
+
+
+@pytest.mark.parametrize("misspelt", ["surface", "Surfaces"])
+def test_a_key_whose_surfaces_are_misspelt_is_a_wrong_setting_and_does_not_open_them_all(tmp_path: Path, misspelt: str) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps({"keys": [{"name": "shop", "sha256": "0" * 64, misspelt: ["home"]}]}), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=f"TAILRACE_API_KEYS_FILE.*`{misspelt}`"):
+        load_keys(path)
 
 
 def test_a_catalogue_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
