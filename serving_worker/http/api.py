@@ -118,7 +118,7 @@ class Api:
         faults = [(place, error) for place, error in enumerate(taken) if isinstance(error, ApiError)]
         refused = [RefusedInteraction(place, _body_of(error)) for place, error in faults]
         if len(faults) == len(taken):
-            return _error(faults[0][1], refused if len(refused) > 1 else ())
+            return _error(_foremost([error for _, error in faults]), refused if len(refused) > 1 else ())
         return _json(InteractionsResponse([None if isinstance(one, ApiError) else one for one in taken], refused), status=202)
 
     def _take(self, message: InteractionRequest | ApiError, intake: _Intake) -> str | ApiError:
@@ -237,6 +237,11 @@ def _key_of(request: Request) -> str | None:
             422, "invalid_field", f"the key is longer than {IDEMPOTENCY_KEY_CHARACTERS_MAX} characters", "Idempotency-Key"
         )
     return key or None
+
+
+def _foremost(errors: Sequence[ApiError]) -> ApiError:
+    """Whose status is the whole call's: a client that goes by it must send again what was only refused for load."""
+    return next((error for error in errors if error.status == 503), errors[0])
 
 
 def _body_of(error: ApiError) -> ErrorBody:

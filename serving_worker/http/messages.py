@@ -109,7 +109,9 @@ class InteractionsResponse(msgspec.Struct, frozen=True):
 
 
 class ErrorResponse(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`refused` has all the reasons where every interaction of a list was refused."""
+    """`refused` has all the reasons where every interaction of a list was refused. `error`, and the status, are then of the first
+    that may be sent again as it is (503), or else of the first.
+    """
 
     error: ErrorBody
     refused: Sequence[RefusedInteraction] = ()

@@ -33,7 +33,8 @@ _REFUSALS = {
     413: "The body is too large.",
     415: "The body does not say that it is JSON.",
     422: "The body is not what it should be; `field` says where.",
-    503: "Too much to do, or the worker is going down: try again after Retry-After seconds.",
+    503: "Too much to do, or the worker is going down: try again after Retry-After seconds. "
+    "Of a list, `refused` may name some that are wrong as well.",
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving_worker.api_worker import ASK, CLICK, StartWorker, workers
+from tests.serving_worker.api_worker import ASK, CLICK, StartWorker, refusal, workers
 
 
 @pytest.fixture
@@ -70,6 +70,25 @@ def test_interactions_that_are_alike_count_each_once_wherever_the_worker_was_ful
     whole = [*filter(None, taken), *resent]
     assert worker.post("interactions", body, Idempotency_Key="call-1").json()["event_ids"] == whole
     assert len(set(whole)) == 4
+
+
+@pytest.mark.parametrize("wrong_place", [0, 1, 2])
+def test_a_list_that_is_refused_whole_is_to_be_sent_again_where_some_of_it_was_only_refused_for_load(
+    start_worker: StartWorker, wrong_place: int
+) -> None:
+    worker = start_worker()
+    worker.emitter.takes = (False,)
+    body: list[object] = [CLICK, {**CLICK, "item_id": "b"}]
+    body.insert(wrong_place, {**CLICK, "kind": 7})
+    answer = worker.post("interactions", body, Idempotency_Key="call-1")
+    assert refusal(answer) == (503, "overloaded", None)
+    assert int(answer.headers["retry-after"]) >= 1
+    codes = [one["error"]["code"] for one in answer.json()["refused"]]
+    assert [place for place, code in enumerate(codes) if code == "invalid_field"] == [wrong_place]
+    assert codes.count("overloaded") == 2
+    again = worker.post("interactions", body, Idempotency_Key="call-1")
+    assert (again.status_code, [one["index"] for one in again.json()["refused"]]) == (202, [wrong_place])
+    assert [event.item_id for event in worker.interactions()] == ["a", "b"]
 
 
 def test_what_a_retry_may_say_otherwise_makes_no_other_event(start_worker: StartWorker) -> None:
