@@ -3,11 +3,9 @@
 import random
 
 from serving_worker.catalogue import Candidate, Catalogue, ItemsById
-from serving_worker.errors import RankerError
 from serving_worker.isolation.frames import Answer
 from serving_worker.isolation.pool import PolicyAnswer
-from serving_worker.isolation.reasons import Degraded, Unanswered, refusal_of
-from serving_worker.isolation.verdict import answer_of, ranking_of
+from serving_worker.isolation.verdict import answer_of, ranking_of, unanswered_by
 from serving_worker.rankers.popularity import Popularity
 from serving_worker.rankers.ranking import Query, Ranked, Ranker, Ranking
 
@@ -37,7 +35,5 @@ class Control:
     def _answer(self, query: Query, draw: random.Random) -> Answer:
         try:
             return answer_of(self._ranker.rank(self._catalogue.surfaces[query.surface], query, draw), query.k)
-        except RankerError as error:
-            raise Unanswered(refusal_of(error.reason), str(error)) from error
         except Exception as error:
-            raise Unanswered(Degraded.RANKER_FAILED, f"{type(error).__name__}: {error}") from error
+            raise unanswered_by(error) from error

@@ -47,7 +47,7 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
 
 
 class Refusal(msgspec.Struct, frozen=True, tag=True):
-    """No ranking. `reason` is a member of Degraded, or a word of the ranker's own."""
+    """No ranking. `reason` is a member of Degraded where it is our own host that speaks."""
 
     reason: str
     message: str
@@ -63,6 +63,11 @@ _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 def frame(message: Question | Reply) -> bytes:
     payload = _encoder.encode(message)
     return _LENGTH.pack(len(payload)) + payload
+
+
+def refusal(reason: Degraded, message: str) -> Refusal:
+    """With as much of `message` as may be said, as text that can be written: half of a surrogate pair cannot."""
+    return Refusal(reason, message.encode(errors="backslashreplace").decode()[:MESSAGE_CHARACTERS_MAX])
 
 
 def length_of(head: bytes) -> int:

@@ -17,24 +17,24 @@ from pathlib import Path
 
 from schemas.errors import ConfigurationError
 from serving_worker.catalogue import Catalogue, load_catalogue
-from serving_worker.errors import RankerError
 from serving_worker.isolation.frames import (
     LENGTH_BYTES,
-    MESSAGE_CHARACTERS_MAX,
     Question,
     Ready,
     Refusal,
-    Reply,
     frame,
     length_of,
     read_question,
+    refusal,
 )
 from serving_worker.isolation.reasons import Degraded
-from serving_worker.isolation.verdict import answer_of
+from serving_worker.isolation.verdict import answer_of, unanswered_by
 from serving_worker.rankers.plugins import load_ranker
 from serving_worker.rankers.ranking import Ranker
 
 _PR_SET_PDEATHSIG = 1
+_OUT_OF_MEMORY = frame(Refusal(Degraded.MEMORY, "MemoryError"))
+"""Made beforehand: when it is to be said, there may be no room to make it."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         try:
             ranker, catalogue = load_ranker(read.ranker), load_catalogue(Path(read.catalogue))
         except ConfigurationError as error:
-            worker.sendall(frame(Refusal(Degraded.RANKER_FAILED, str(error)[:MESSAGE_CHARACTERS_MAX])))
+            worker.sendall(frame(refusal(Degraded.RANKER_FAILED, str(error))))
             return 2
         worker.sendall(frame(Ready(ranker.version)))
         return answer_all(worker, ranker, catalogue)
@@ -57,23 +57,23 @@ def answer_all(worker: socket.socket, ranker: Ranker, catalogue: Catalogue) -> i
     """Until the worker hangs up (0), or memory has run out (1): what a MemoryError leaves behind is not to be trusted."""
     while (payload := _receive(worker)) is not None:
         reply = reply_to(read_question(payload), ranker, catalogue)
-        worker.sendall(frame(reply))
-        if isinstance(reply, Refusal) and reply.reason == Degraded.MEMORY:
+        worker.sendall(reply)
+        if reply is _OUT_OF_MEMORY:
             return 1
     return 0
 
 
-def reply_to(question: Question, ranker: Ranker, catalogue: Catalogue) -> Reply:
+def reply_to(question: Question, ranker: Ranker, catalogue: Catalogue) -> bytes:
+    """The frame of an answer or of a refusal, whatever the ranker raises or gives."""
     query = question.query
     draw = random.Random(question.seed)  # noqa: S311 - not for secrets; an answer can be drawn again
     try:
-        return answer_of(ranker.rank(catalogue.surfaces[query.surface], query, draw), query.k)
-    except RankerError as error:
-        return Refusal(error.reason, str(error)[:MESSAGE_CHARACTERS_MAX])
+        return frame(answer_of(ranker.rank(catalogue.surfaces[query.surface], query, draw), query.k))
     except MemoryError:
-        return Refusal(Degraded.MEMORY, "MemoryError")
+        return _OUT_OF_MEMORY
     except Exception as error:  # noqa: BLE001 - the top of this process's loop: the worker counts it and says it in its log
-        return Refusal(Degraded.RANKER_FAILED, f"{type(error).__name__}: {error}"[:MESSAGE_CHARACTERS_MAX])
+        refused = unanswered_by(error)
+        return frame(refusal(refused.reason, str(refused)))
 
 
 def limit_oneself(memory_bytes_max: int, worker_pid: int) -> None:

@@ -50,6 +50,6 @@ class Unanswered(Exception):  # noqa: N818 - no error of ours: it says what beca
         self.reason = reason
 
 
-def refusal_of(word: str) -> Degraded:
-    """The reason for a policy's own word."""
-    return Degraded(word) if word in REFUSALS else Degraded.REFUSED
+def refusal_of(word: object) -> Degraded:
+    """The reason for a policy's own word, which may be anything."""
+    return Degraded(word) if isinstance(word, str) and word in REFUSALS else Degraded.REFUSED

@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable, Mapping
 
 from serving_worker.catalogue import Candidate
+from serving_worker.errors import RankerError
 from serving_worker.isolation.frames import Answer, Item
-from serving_worker.isolation.reasons import Degraded, Unanswered
+from serving_worker.isolation.reasons import Degraded, Unanswered, refusal_of
 from serving_worker.rankers.ranking import Ranked, Ranking
 
 
@@ -29,8 +30,42 @@ def answer_of(ranking: Ranking, k: int) -> Answer:
 
     Raises whatever a thing that is no ranking runs into.
     """
-    items = [Item(ranked.candidate.item_id, ranked.propensity, ranked.score) for ranked in ranking.ranked[: k + 1]]
-    return Answer(items, ranking.log_propensity)
+    return Answer([_item(ranked) for ranked in ranking.ranked[: k + 1]], _number(ranking.log_propensity, "log_propensity"))
+
+
+def unanswered_by(error: Exception) -> Unanswered:
+    """What became of a request over which a ranker raised `error`, or gave what answer_of could not take."""
+    if isinstance(error, RankerError):  # a class of the ranker's own may have left out the reason
+        return Unanswered(refusal_of(getattr(error, "reason", None)), _words_of(error))
+    return Unanswered(Degraded.RANKER_FAILED, f"{type(error).__name__}: {_words_of(error)}")
+
+
+def _item(ranked: Ranked) -> Item:
+    item_id = _text(ranked.candidate.item_id, "item_id")
+    return Item(item_id, _number(ranked.propensity, "propensity"), _number(ranked.score, "score"))
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: {type(value).__name__} is no text")
+    return str(value)
+
+
+def _number(value: object, name: str) -> float | None:
+    """Of whatever kind, as models give them: their libraries' numbers are no floats, and only floats can be written."""
+    if value is None or type(value) is float:
+        return value
+    to_float = getattr(type(value), "__float__", None)
+    if to_float is None:  # a text has none, and float() would read it
+        raise TypeError(f"{name}: {type(value).__name__} is no number")
+    return float(to_float(value))
+
+
+def _words_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception as fault:  # noqa: BLE001 - an error's text is the ranker's code, too
+        return f"its text raises {type(fault).__name__}"
 
 
 def _refuse_items(item_ids: list[str], candidates: Mapping[str, Candidate]) -> None:

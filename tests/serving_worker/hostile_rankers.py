@@ -1,6 +1,7 @@
 """Policies that do what no policy should. What one does is told to it by the parameter `act`."""
 
 import ctypes
+import importlib
 import os
 import random
 import re
@@ -9,7 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from serving_worker.catalogue import Candidate, Candidates
 from serving_worker.errors import RankerError
@@ -45,6 +50,28 @@ def raise_something(_candidates: Candidates, _query: Query) -> None:
 
 def refuse(_candidates: Candidates, _query: Query) -> None:
     raise RankerError("a word of my own", "not today")
+
+
+def raise_half_a_surrogate_pair(_candidates: Candidates, _query: Query) -> None:
+    raise LookupError("no \ud83d")
+
+
+class WordlessError(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def raise_without_words(_candidates: Candidates, _query: Query) -> None:
+    raise WordlessError
+
+
+class WithoutReasonError(RankerError):
+    def __init__(self, said: str) -> None:
+        self.said = said  # and forgets its base's
+
+
+def refuse_without_reason(_candidates: Candidates, _query: Query) -> None:
+    raise WithoutReasonError("not today")
 
 
 def eat_memory(_candidates: Candidates, _query: Query) -> None:
@@ -142,7 +169,10 @@ DEEDS: dict[str, Callable[[Candidates, Query], None]] = {
         burn_in_c,
         burn_in_a_regex,
         raise_something,
+        raise_half_a_surrogate_pair,
+        raise_without_words,
         refuse,
+        refuse_without_reason,
         eat_memory,
         quit_at_once,
         leave_by_exception,
@@ -172,6 +202,13 @@ LIES: dict[str, Callable[[Candidates, int], object]] = {
     "a propensity above 1": lambda candidates, k: with_numbers(candidates, k, propensity=1.5),
     "a propensity below 0": lambda candidates, k: with_numbers(candidates, k, propensity=-0.1),
     "a word for a propensity": lambda candidates, k: with_numbers(candidates, k, propensity="high"),  # type: ignore[arg-type]
+    "a text that reads like a propensity": lambda candidates, k: with_numbers(candidates, k, propensity="0.5"),  # type: ignore[arg-type]
+    "a list for a score": lambda candidates, k: with_numbers(candidates, k, score=[1.0]),  # type: ignore[arg-type]
+    "a number that no float can be": lambda candidates, k: with_numbers(candidates, k, score=10**400),
+    "a word for the slate": lambda candidates, k: Ranking(best(candidates, k), "low"),  # type: ignore[arg-type]
+    "half a surrogate pair for an item": lambda candidates, k: Ranking(
+        (*best(candidates, k - 1), Ranked(Candidate("\ud83d"), 1.0)), 0.0
+    ),
     "a nan score": lambda candidates, k: with_numbers(candidates, k, score=float("nan")),
     "an infinite score": lambda candidates, k: with_numbers(candidates, k, score=float("inf")),
     "a nan for the slate": lambda candidates, k: Ranking(best(candidates, k), float("nan")),
@@ -185,6 +222,24 @@ def with_numbers(candidates: Candidates, k: int, propensity: float = 1.0, score:
     return Ranking((first, *best(candidates, k)[1:]), 0.0)
 
 
+class Scalar:
+    """A number as models' libraries have them: no float, but one can be made of it."""
+
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def __float__(self) -> float:
+        return self._value
+
+
+def numpys(value: float) -> Any:
+    return importlib.import_module("numpy").float32(value)
+
+
+NUMBERS: dict[str, Callable[[float], Any]] = {"": float, "scalars": Scalar, "numpy's": numpys, "fractions": Fraction}
+"""What a good ranking's numbers are, by act."""
+
+
 class Hostile:
     version = "hostile-1"
 
@@ -192,9 +247,36 @@ class Hostile:
         act = query.parameters.get("act", "")
         if act in LIES:
             return LIES[act](candidates, query.k)  # type: ignore[return-value]
-        if act:
+        if act not in NUMBERS:
             DEEDS[act](candidates, query)
-        return Ranking(tuple(Ranked(candidate, 0.5, 9.0) for candidate in candidates.items[: query.k][::-1]), -0.5)
+        number = NUMBERS.get(act, float)
+        ranked = (Ranked(candidate, number(0.5), number(9.0)) for candidate in candidates.items[: query.k][::-1])
+        return Ranking(tuple(ranked), number(-0.5))
+
+
+class Constant:
+    """Hostile that does `act`, whatever it is asked."""
+
+    version = "1"
+
+    def __init__(self, act: str) -> None:
+        self._act = act
+
+    def rank(self, candidates: Candidates, query: Query, draw: random.Random) -> Ranking:
+        return Hostile().rank(candidates, msgspec.structs.replace(query, parameters={"act": self._act}), draw)
+
+
+WRONG_TYPES = {
+    "nothing": "NoneType",
+    "a list": "list",
+    "a number for an item": "item_id: int",
+    "a word for a propensity": "propensity: str",
+    "a text that reads like a propensity": "propensity: str",
+    "a list for a score": "score: list",
+    "a number that no float can be": "OverflowError",
+    "a word for the slate": "log_propensity: str",
+}
+"""Lies that are no ranking, and what is said of each."""
 
 
 class Refusing:

@@ -25,6 +25,7 @@ from serving_worker.isolation.frames import (
     Refusal,
     frame,
     read_reply,
+    refusal,
     reply_bytes_max,
 )
 from serving_worker.isolation.limits import HostLimits, parse_cpus
@@ -159,12 +160,15 @@ def test_a_length_above_the_bound_is_not_waited_for() -> None:
     assert refused.value.reason is Degraded.UNREADABLE
 
 
-@given(st.lists(st.text(max_size=60), max_size=12), st.text(max_size=MESSAGE_CHARACTERS_MAX), st.floats())
-@example(["item-é"] * 10_000, "\U0001f300" * MESSAGE_CHARACTERS_MAX, 0.1)
+@given(st.lists(st.text(max_size=60), max_size=12), st.text(st.characters()), st.floats())
+@example(["item-é"] * 10_000, "\U0001f300" * (MESSAGE_CHARACTERS_MAX + 1), 0.1)
+@example([], "\ud83d", 0.1)
 def test_every_true_reply_is_within_its_bound(names: list[str], message: str, number: float) -> None:
     bound = reply_bytes_max(len(names), max((len(name.encode()) for name in names), default=0))
     assert len(frame(Answer([Item(name, number, number) for name in names], number))) - 4 <= bound
-    assert len(frame(Refusal("bad_parameter", message))) - 4 <= REPLY_BYTES_MAX
+    refused = frame(refusal(Degraded.BAD_PARAMETER, message))[4:]
+    assert len(refused) <= REPLY_BYTES_MAX
+    assert isinstance(read_reply(refused), Refusal)
 
 
 @given(st.binary(max_size=200))
@@ -201,7 +205,8 @@ def test_what_passes_the_verdict_can_be_shown(items: list[Item], log_propensity:
 
 
 def test_a_policys_own_word_is_one_of_ours_or_none_of_its() -> None:
-    assert {refusal_of(word) for word in ("bad_parameter", "refused", "timeout", "x" * 10_000)} == REFUSALS
+    words: list[object] = ["bad_parameter", "refused", "timeout", "x" * 10_000, 7, []]
+    assert {refusal_of(word) for word in words} == REFUSALS
     assert FAULTS.isdisjoint(REFUSALS)
 
 

@@ -35,6 +35,7 @@ from serving_worker.rankers.ranking import Query, Ranked, Ranker, Ranking
 from serving_worker.recommend import POLICY_SHARE, Ask, Clock, Gates, PolicyRunner, Recommender, RecommenderSettings, Shelf
 from serving_worker.tally import ArmTally
 from tests.schemas.experiment_samples import DEFINITION, NOW
+from tests.serving_worker.hostile_rankers import NUMBERS, WRONG_TYPES, Constant
 from tests.waiting import eventually
 
 CATALOGUE = Catalogue(
@@ -204,6 +205,29 @@ def test_below_a_control_that_fails_stands_popularity_which_claims_no_propensiti
     assert [(slot.item_id, slot.propensity, slot.source) for slot in served.slots] == [(item, None, "fallback") for item in "ab"]
     assert served.slate_log_propensity is None
     assert answered(ASK, experiment("ab-1", only("no-such-policy")), control=control).degraded == "unknown_policy"
+
+
+@pytest.mark.parametrize(("act", "said"), [*WRONG_TYPES.items(), ("raise_without_words", "its text raises")])
+def test_a_control_that_gives_no_ranking_is_a_control_that_fails(caplog: pytest.LogCaptureFixture, act: str, said: str) -> None:
+    control = Constant(act)
+    served = answered(ASK, control=control)
+    assert (served.policy_id, served.degraded) == ("popularity", "ranker_failed")
+    assert [(slot.item_id, slot.propensity) for slot in served.slots] == [("a", None), ("b", None)]
+    assert said in caplog.text
+    assert answered(ASK, experiment("ab-1", only("no-such-policy")), control=control).degraded == "unknown_policy"
+
+
+def test_a_control_that_refuses_without_a_word_has_refused() -> None:
+    assert answered(ASK, control=Constant("refuse_without_reason")).degraded == "refused"
+
+
+@pytest.mark.parametrize("act", NUMBERS)
+def test_a_controls_numbers_may_be_of_any_kind(act: str) -> None:
+    served = answered(ASK, control=Constant(act))
+    assert served.degraded is None
+    assert [(slot.item_id, slot.propensity, slot.score) for slot in served.slots] == [("b", 0.5, 9.0), ("a", 0.5, 9.0)]
+    numbers = (served.slate_log_propensity, *(slot.propensity for slot in served.slots), *(slot.score for slot in served.slots))
+    assert {type(number) for number in numbers} == {float}
 
 
 def test_the_control_that_falls_in_does_not_draw_what_the_policy_drew() -> None:
