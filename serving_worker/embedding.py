@@ -24,7 +24,6 @@ from serving_worker.config import ExperimentSettings, default_policy
 from serving_worker.embedded_watch import EmbeddedWatch, Feed
 from serving_worker.experiments.assignment import Asker
 from serving_worker.experiments.decision import Decision, decide
-from serving_worker.experiments.definitions import Snapshot
 from serving_worker.experiments.feed import experiments_of
 
 CLOSE_S = 10.0
@@ -118,7 +117,7 @@ class Tailrace:
         """
         arms = {ExperimentId(name): arm for name, arm in (forced or {}).items()}
         asker, now = Asker(unit_type, UnitId(unit_id), surface, context or {}, arms), now_us()
-        decision = decide(self.experiments.snapshot() or Snapshot(), asker, now, self._default_policy)
+        decision = decide(self.experiments.snapshot(), asker, now, self._default_policy)
         return Turn(RequestId(new_id()), asker, now, decision)
 
     def served(self, turn: Turn, items: Iterable[str | Slot], told: Served = _PLAIN) -> bool:

@@ -56,16 +56,18 @@ class Exposure:
     assignments: tuple[Assignment, ...]
 
 
-def resolve(snapshot: Snapshot, asker: Asker, traffic: Traffic, now: Micros, flag: Flag[T]) -> FlagResolutionDetails[T]:
+def resolve(snapshot: Snapshot | None, asker: Asker, traffic: Traffic, now: Micros, flag: Flag[T]) -> FlagResolutionDetails[T]:
     """`traffic` is what the asker is part of where no arm is forced."""
-    entries = entries_of(snapshot, asker, now)
-    tenants = [tenant for layer in snapshot.layers for tenant in layer.tables.at(now).tenants.values()]
+    entries, layers = entries_of(snapshot, asker, now), () if snapshot is None else snapshot.layers
+    tenants = [tenant for layer in layers for tenant in layer.tables.at(now).tenants.values()]
     deciding = [tenant for tenant in tenants if any(flag.key in arm.parameters for arm in tenant.definition.arms)]
     owner = _owner(entries, deciding)
     exposed = (*_holdbacks(entries, asker, deciding), *([] if owner is None else [owner.assignment]))
     told = Exposure(asker.unit_type, asker.unit_id, asker.surface, Traffic.FORCED if asker.forced else traffic, exposed)
     metadata = {EXPOSURE: msgspec.json.encode(told).decode()} if exposed else {}
-    return _defaulted(flag.default, entries, metadata) if owner is None else _decided(flag, owner, metadata)
+    if owner is not None:
+        return _decided(flag, owner, metadata)
+    return _defaulted(flag.default, _with_a_say(entries, deciding), metadata)
 
 
 def exposure_of(metadata: Mapping[str, bool | int | float | str]) -> Exposure | None:
@@ -91,6 +93,12 @@ def _owner(entries: Sequence[Entry], deciding: Sequence[Tenant]) -> Entry | None
     """The entry whose experiment decides. An arm that does not set the flag keeps the default, and is its control."""
     names = {tenant.definition.experiment_id for tenant in deciding}
     return next((entry for entry in entries if entry.arm is not None and entry.assignment.experiment_id in names), None)
+
+
+def _with_a_say(entries: Sequence[Entry], deciding: Sequence[Tenant]) -> Sequence[Entry]:
+    """Those of the layers whose experiments set the flag, and of none; all of them where no experiment sets it."""
+    layers = {None, *(tenant.definition.layer_id for tenant in deciding)}
+    return [entry for entry in entries if entry.assignment.layer_id in layers] if deciding else entries
 
 
 def _holdbacks(entries: Sequence[Entry], asker: Asker, deciding: Sequence[Tenant]) -> Iterator[Assignment]:

@@ -125,7 +125,7 @@ class TailraceProvider(AbstractProvider):
             asker, traffic = _asked(context or EvaluationContext(), self._surface, self._unit_type)
         except ValueError as error:
             return _refused(flag, ErrorCode.INVALID_CONTEXT, str(error))
-        return resolve(_snapshot(tailrace), asker, traffic, now_us(), flag)
+        return resolve(tailrace.experiments.snapshot(), asker, traffic, now_us(), flag)
 
     def _tell(self, tailrace: Tailrace) -> None:
         """Called after each look at the definitions."""
@@ -188,7 +188,7 @@ def _snapshot(tailrace: Tailrace) -> Snapshot:
 
 def _is_usable(tailrace: Tailrace) -> bool:
     snapshot = tailrace.experiments.snapshot()
-    return snapshot is not None and (snapshot.validity is None or snapshot.validity.holds(now_us()))
+    return snapshot is not None and snapshot.holds(now_us())
 
 
 def _usable_within(tailrace: Tailrace, limit_s: float) -> bool:

@@ -29,7 +29,7 @@ from serving_worker.control import LAST_RESORT, Control
 from serving_worker.errors import Shed
 from serving_worker.experiments.assignment import Asker
 from serving_worker.experiments.decision import Decision, decide
-from serving_worker.experiments.definitions import Experiments, Snapshot
+from serving_worker.experiments.definitions import Experiments
 from serving_worker.isolation.pool import PolicyAnswer
 from serving_worker.isolation.reasons import Degraded, Unanswered
 from serving_worker.rankers.ranking import Query, Ranked
@@ -128,7 +128,7 @@ class Recommender:
         Raises Shed where the worker has more to do than it can; the unit is assigned and counted all the same.
         """
         started, now = self._clock.monotonic_us(), self._clock.now_us()
-        decision = decide(self._experiments.snapshot() or Snapshot(), ask.asker, now, self._control.policy_id)
+        decision = decide(self._experiments.snapshot(), ask.asker, now, self._control.policy_id)
         query = _query(ask, decision)
         try:
             with self._gates.capacity.place():

@@ -47,6 +47,8 @@ class Reason(StrEnum):
     NOT_ELIGIBLE = "not_eligible"
     NO_UNIT = "no_unit"
     """The unit's id is blank: there is nothing to hash."""
+    NO_CONFIG = "no_config"
+    """No definitions could be read so far."""
     STALE_CONFIG = "stale_config"
     """The definitions are older than they may be, or dated in the future."""
     KILLED = "killed"

@@ -1,7 +1,8 @@
 """Which parameters are to answer a request: every layer is asked, and what their arms set is put together. Pure.
 
 A (surface, parameter) belongs to one layer, so no two arms set the same. A unit that is held out, killed, blank, or asked about
-under definitions that are too old, is answered as if there were no experiment, and every layer says why.
+under definitions that are too old, is answered as if there were no experiment, and every layer says why. Where no definitions
+could be read there are no layers to say so: one assignment of none does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,16 +28,18 @@ class Decision:
     """The request named arms, whether they could be had or not: its event is Traffic.FORCED."""
 
 
-def decide(snapshot: Snapshot, asker: Asker, now: Micros, default_policy: str) -> Decision:
+def decide(snapshot: Snapshot | None, asker: Asker, now: Micros, default_policy: str) -> Decision:
     entries = entries_of(snapshot, asker, now)
     parameters = _parameters(entries)
     assignments = tuple([entry.assignment for entry in entries])
     return Decision(parameters.get(POLICY, default_policy), parameters, assignments, bool(asker.forced))
 
 
-def entries_of(snapshot: Snapshot, asker: Asker, now: Micros) -> Sequence[Entry]:
+def entries_of(snapshot: Snapshot | None, asker: Asker, now: Micros) -> Sequence[Entry]:
     """Refusals that hold for all layers come first, then forced arms, then holdbacks, then the layers one by one."""
-    if snapshot.validity is not None and not snapshot.validity.holds(now):
+    if snapshot is None:
+        return [Entry(Assignment(asker.unit_type, Reason.NO_CONFIG, exposed=False))]
+    if not snapshot.holds(now):
         return _alike(snapshot, asker, Reason.STALE_CONFIG)
     if asker.forced:
         return _forced(snapshot, asker, now)

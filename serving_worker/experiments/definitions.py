@@ -40,6 +40,10 @@ class Snapshot:
     holdbacks: tuple[Holdback, ...] = ()
     validity: Validity | None = None
 
+    def holds(self, now: Micros) -> bool:
+        """Whether it may be served."""
+        return self.validity is None or self.validity.holds(now)
+
 
 class Experiments(Protocol):
     def snapshot(self) -> Snapshot | None:

@@ -10,6 +10,7 @@ from scipy import stats
 
 from schemas.events import (
     Arm,
+    Assignment,
     BucketRange,
     ExperimentDefinition,
     ExperimentId,
@@ -192,6 +193,12 @@ def test_a_holdback_of_another_unit_type_or_that_has_ended_holds_nobody() -> Non
 def test_a_blank_unit_gets_control_and_says_so(blank: str) -> None:
     decision = asked(snapshot_of([HOLDBACK, DEFINITION]), blank)
     assert (decision.policy_id, [each.reason for each in decision.assignments]) == ("popularity", [Reason.NO_UNIT])
+
+
+def test_without_definitions_control_answers_and_one_assignment_says_so() -> None:
+    decision = decide(None, ASKER, NOW, "popularity")
+    assert (decision.policy_id, decision.parameters) == ("popularity", {})
+    assert decision.assignments == (Assignment("user", "no_config", exposed=False),)
 
 
 @pytest.mark.parametrize(("age_us", "stale"), [(0, False), (999, False), (1_000, True), (-FUTURE_US_MAX - 1, True)])

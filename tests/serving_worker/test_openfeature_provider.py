@@ -23,6 +23,7 @@ from producers.testing import StubEmitter
 from schemas.errors import ConfigurationError
 from schemas.events import (
     Arm,
+    BucketRange,
     ExperimentDefinition,
     ExperimentId,
     ExperimentKind,
@@ -157,6 +158,36 @@ def test_whoever_is_in_no_experiment_has_the_default_and_the_reason(service: Ser
     assert service.exposures() == []
 
 
+ADS = replace(
+    EXPERIMENT,
+    experiment_id=ExperimentId("ab-ads"),
+    arms=(Arm("control", 1), Arm("many", 1, {"ads": "many"})),
+    layer_id="ads",
+    layer_salt="ads",
+    arm_salt="ads",
+    bucket_ranges=(BucketRange(0, 1),),
+)
+"""Of a layer that stands before the flag's, and has room for everybody."""
+
+
+def test_of_several_layers_the_flags_own_gives_the_reason(service: Service) -> None:
+    kill(service.file.with_name("experiments.json.kill"), EXPERIMENT.experiment_id, "a test")
+    client = service.starts(ADS, EXPERIMENT)
+    details = client.get_string_details("policy", "popularity", unit(1))
+    assert (details.value, details.reason) == ("popularity", "DISABLED")
+    assert details.flag_metadata == {"reason": "killed", "layer_id": "ranking", "bucket": details.flag_metadata["bucket"]}
+    assert service.exposures() == []
+
+
+def test_whoever_is_in_another_experiment_of_the_flags_layer_has_no_other_layers_reason(service: Service) -> None:
+    first, second = (replace(EXPERIMENT, bucket_ranges=(BucketRange(*ends),)) for ends in ((0, 500_000), (500_000, 1_000_000)))
+    other = replace(second, experiment_id=ExperimentId("ab-2"), arms=(Arm("a", 1), Arm("b", 1, {"x": "1"})), arm_salt="arm-2")
+    client = service.starts(ADS, first, other)
+    elsewhere = next(unit(number) for number in range(100) if served(unit(number), other).assignments[0].arm is not None)
+    details = client.get_string_details("policy", "popularity", elsewhere)
+    assert (details.value, details.reason, details.flag_metadata) == ("popularity", "DEFAULT", {})
+
+
 def test_a_blank_unit_is_told_so(client: OpenFeatureClient, service: Service) -> None:
     details = client.get_string_details("policy", "popularity", EvaluationContext(""))
     assert (details.value, details.error_code) == ("popularity", ErrorCode.TARGETING_KEY_MISSING)
@@ -269,7 +300,8 @@ def test_a_provider_is_ready_once_there_are_definitions_stale_when_they_are_too_
     try:
         with pytest.raises(ProviderNotReadyError, match="No such file"):
             api.set_provider_and_wait(TailraceProvider.over(service.tailrace, "home"))
-        assert service.client.get_string_value("policy", "popularity", in_arm("treatment")) == "popularity"
+        early = service.client.get_string_details("policy", "popularity", in_arm("treatment"))
+        assert (early.value, early.flag_metadata) == ("popularity", {"reason": "no_config"})
         publish(1, 0)
         assert eventually(lambda: service.client.get_provider_status() is ProviderStatus.READY, 30)
         assert service.client.get_string_value("policy", "popularity", in_arm("treatment")) == "plackett_luce"
