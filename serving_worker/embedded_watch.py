@@ -2,7 +2,8 @@
 
 One thread looks at the files, another follows the topic for all processes of the host. What goes wrong, foreseen or not, is
 counted, said once, and done again. A forked process has none of its parent's threads, so it gets its own at once: what is stopped
-or killed must be seen there as soon as anywhere.
+or killed must be seen there as soon as anywhere. No fork waits for a look, which may wait for a disk: what it inherits of one is
+done again.
 """
 
 import logging
@@ -24,9 +25,6 @@ logger = logging.getLogger(__name__)
 
 END_S = 5.0
 """For a look that is under way."""
-
-_LOOKING = threading.Lock()
-"""Held while anybody looks, and over every fork: a child must not inherit half of a look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +94,7 @@ class EmbeddedWatch:
 
     def _look(self) -> None:
         try:
-            with _LOOKING:
-                reload(self._experiments)
+            reload(self._experiments)
             for listener in tuple(self._listeners):
                 listener()
         except Exception as error:
@@ -116,10 +113,9 @@ _LEFT: list[ExitStack] = []
 
 @cache
 def _look_after_forks() -> None:
-    os.register_at_fork(before=_LOOKING.acquire, after_in_parent=_LOOKING.release, after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _after_fork() -> None:
-    _LOOKING.release()
     for watch in list(_WATCHES):
         watch.begin_anew()

@@ -90,7 +90,8 @@ class ExperimentFile:
     """The definitions of a file, less what the kill file names. `path` None stands for an installation without experiments.
 
     Each file's last good copy is kept for itself, so that a kill counts while the definitions are bad, and the other way round.
-    Not thread-safe: one task reloads.
+    Not thread-safe: one task reloads. Half a look, as a forked process may inherit it, is done again by the next: what says that
+    a text has been read is set last.
     """
 
     def __init__(self, path: Path | None, kill_file: Path | None = None, read: Callable[[bytes], Reading] | None = None) -> None:
@@ -134,9 +135,9 @@ class ExperimentFile:
         except (OSError, ValueError) as error:
             return f"{self._kill_file}: {error}"
         if killed != self.killed:
-            self.killed = killed
             if self._reading is not None:
                 self._snapshot = _snapshot_of(self._reading, killed)
+            self.killed = killed
         return None
 
     def _look_at_definitions(self, path: Path) -> str | None:

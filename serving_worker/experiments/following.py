@@ -22,6 +22,7 @@ from weakref import WeakSet
 
 from producers.experiment_log import ExperimentLog
 from producers.file_lock import open_lock_beside, try_lock
+from producers.fork_lock import ForkLock
 from schemas.events import Micros
 from serving_worker.experiments.follower import RETRY_S, follow
 from serving_worker.isolation.give_way import ALL
@@ -61,16 +62,16 @@ def keep_followed(errand: Errand, stop: Event) -> None:
 
 
 def _have_followed(errand: Errand, lock: int, stop: Event) -> None:
-    with _OPENING:
+    with _BETWEEN_FORKS.held():
         process = _start(lock)
         assert process.stdin is not None
         _OPEN.add(process.stdin)
     with process:
         try:
-            process.stdin.write(pickle.dumps(errand))
-            while process.poll() is None and not stop.wait(LOOK_S):
-                pass
-            process.stdin.close()
+            with _closing(process.stdin):
+                process.stdin.write(pickle.dumps(errand))
+                while process.poll() is None and not stop.wait(LOOK_S):
+                    pass
             if process.wait(END_TIMEOUT_S) != 0:
                 logger.error("the follower of the experiments has ended with %d", process.returncode)
         finally:
@@ -91,18 +92,17 @@ def _start(lock: int) -> "subprocess.Popen[bytes]":
 
 _OPEN: WeakSet[IO[bytes]] = WeakSet()
 """Locks, and the ends of followers' inputs."""
-_OPENING = threading.Lock()
-"""Held while one of them is opened, and over every fork."""
+_BETWEEN_FORKS = ForkLock()
+"""Held while one of them is opened or closed."""
 
 
 def _leave_to_parent() -> None:
     """In a forked process: with copies here, a follower would not see its worker end, and nobody could take over the lock."""
-    _OPENING.release()
     for file in list(_OPEN):
         file.close()
 
 
-os.register_at_fork(before=_OPENING.acquire, after_in_parent=_OPENING.release, after_in_child=_leave_to_parent)
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def main() -> None:
@@ -122,11 +122,21 @@ def _await_end_of_worker(stop: Event) -> None:
 @contextmanager
 def _lock(path: Path) -> Iterator[int | None]:
     """The lock beside `path`, if nobody else has it. The system takes it from processes that have ended."""
-    with _OPENING:
+    with _BETWEEN_FORKS.held():
         file = os.fdopen(open_lock_beside(path), "rb", buffering=0)
         _OPEN.add(file)
-    with file:
+    with _closing(file):
         yield file.fileno() if try_lock(file.fileno()) else None
+
+
+@contextmanager
+def _closing(file: IO[bytes]) -> Iterator[None]:
+    """A file forgets its number before the system closes it: a process that is forked in between could not close its copy."""
+    try:
+        yield
+    finally:
+        with _BETWEEN_FORKS.held():
+            file.close()
 
 
 if __name__ == "__main__":

@@ -48,6 +48,37 @@ tailrace.close(0)
 print("seen by both")
 """
 
+FORKED_WHILE_A_FILE_HANGS = """
+import json, os, sys, threading
+from pathlib import Path
+from schemas.experiment_files import parse_experiments
+from serving_worker.embedded_watch import EmbeddedWatch
+from serving_worker.experiments.definitions import ExperimentFile, Reading
+from tests.waiting import eventually
+
+file, hangs = Path(sys.argv[1]) / "experiments.json", threading.Event()
+
+def read(text):
+    if text == b"hang":
+        hangs.set()
+        threading.Event().wait()
+    return Reading(parse_experiments(text, "a test"))
+
+def layers():
+    return len(watch.snapshot().layers)
+
+watch = EmbeddedWatch(ExperimentFile(file, None, read), 0.01)
+file.write_bytes(b"hang")
+hangs.wait()
+known = layers()
+file.write_text("[]")
+child = os.fork()
+if child == 0:
+    os._exit(0 if eventually(lambda: layers() == 0, 30) else 1)
+print(known, layers(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+os._exit(0)
+"""
+
 CLOSED_BEFORE = """
 import threading
 
@@ -105,6 +136,10 @@ def test_a_forked_process_sees_what_is_killed_and_what_is_stopped(experiments: P
 
 def test_what_was_closed_before_a_fork_stays_closed(experiments: Path) -> None:
     assert told_by(EMBEDDED + CLOSED_BEFORE, str(experiments.parent)) == "1"
+
+
+def test_a_file_that_hangs_holds_up_no_fork_and_the_child_looks_for_itself(experiments: Path) -> None:
+    assert told_by(FORKED_WHILE_A_FILE_HANGS, str(experiments.parent)) == "1 1 0"
 
 
 def test_a_forked_process_follows_the_topic_when_its_parent_has_ended(tmp_path: Path) -> None:

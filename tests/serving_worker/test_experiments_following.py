@@ -18,6 +18,7 @@ from schemas.events import ExperimentId, Micros
 from serving_worker.experiments.feed import following
 from serving_worker.experiments.following import Errand, keep_followed
 from serving_worker.experiments.snapshot_file import Contents, decode_body, encode_body, split, write
+from tests.producers.programs import told_by
 from tests.schemas.experiment_samples import DEFINITION, NOW
 from tests.serving_worker.test_experiments_follower import ScriptedLog
 from tests.waiting import eventually
@@ -53,6 +54,35 @@ def followed(path: Path) -> Iterator[psutil.Process]:
 def gone(process: psutil.Process) -> bool:
     """Whether it has ended, be it that nobody has asked how."""
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+A_LOCK_THAT_HANGS = """
+import os, sys, threading
+from pathlib import Path
+from producers.main import now_us
+from serving_worker.experiments import following
+from serving_worker.experiments.following import Errand, keep_followed
+
+opening = threading.Event()
+
+def open_lock_beside(path):
+    opening.set()
+    threading.Event().wait()
+
+following.open_lock_beside = open_lock_beside
+errand = Errand(Path(sys.argv[1]) / "experiments", None, now_us)
+threading.Thread(target=keep_followed, args=[errand, threading.Event()], daemon=True).start()
+opening.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+print(os.waitpid(child, 0)[1], flush=True)
+os._exit(0)
+"""
+
+
+def test_a_lock_that_hangs_holds_up_no_fork(tmp_path: Path) -> None:
+    assert told_by(A_LOCK_THAT_HANGS, str(tmp_path)) == "0"
 
 
 def test_what_follows_is_a_process_that_gives_way_and_ends_with_its_worker(tmp_path: Path) -> None:
