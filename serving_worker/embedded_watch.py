@@ -9,6 +9,7 @@ done again.
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from weakref import WeakSet
 from producers.experiment_log import ExperimentLog
 from schemas.events import Micros
 from serving_worker.experiments.definitions import ExperimentFile, Snapshot
-from serving_worker.experiments.feed import following, reload
+from serving_worker.experiments.feed import LastLook, following, reload
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +40,15 @@ class Feed:
 class EmbeddedWatch:
     """Looks at `experiments` at once, and every `reload_s` until it is closed. `feed` None stands for files that others write."""
 
-    def __init__(self, experiments: ExperimentFile, reload_s: float, feed: Feed | None = None) -> None:
+    def __init__(
+        self,
+        experiments: ExperimentFile,
+        reload_s: float,
+        feed: Feed | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._experiments, self._reload_s, self._feed = experiments, reload_s, feed
+        self._last_look = LastLook(reload_s, monotonic_s)
         self._listeners: list[Callable[[], None]] = []
         self._fault: str | None = None
         self.faults = 0
@@ -57,7 +65,7 @@ class EmbeddedWatch:
     @property
     def problem(self) -> str | None:
         """What is wrong with the files, or with looking at them; None where all is well."""
-        return self._fault or self._experiments.problem
+        return "; ".join(filter(None, (self._fault, self._last_look.trouble(), self._experiments.problem))) or None
 
     @contextmanager
     def telling(self, listener: Callable[[], None]) -> Iterator[None]:
@@ -104,6 +112,7 @@ class EmbeddedWatch:
             self._fault = repr(error)
         else:
             self._fault = None
+        self._last_look.ended()
 
 
 _WATCHES: WeakSet[EmbeddedWatch] = WeakSet()

@@ -73,7 +73,7 @@ def build_app(
     metrics = WorkerMetrics(registry)
     EmitterMetrics(registry, emitter.status)
     experiments = experiments_of(settings.experiments)
-    watch = Watch(experiments, metrics, settings.experiments.reload_s)
+    watch = Watch(experiments, metrics, settings.experiments.reload_s, time.monotonic)
     answering = _answering(settings, loaded.stock, experiments, emitter, metrics)
     edge = Edge(emitter.emit, now_us, new_id, lambda: _unready(watch, emitter, going_down), fleet.exposition)
     limits = ApiLimits(tuple(loaded.stock.catalogue.surfaces), settings.k_max, settings.body_bytes_max, settings.body_timeout_s)

@@ -17,6 +17,23 @@ logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 10.0
 """For the follower to end."""
+LATE_S, LATE_LOOKS = 10.0, 3
+"""Where no look has ended for so long, and for so many of their intervals, none is expected to end any more."""
+
+
+class LastLook:
+    """When a look at the files last came to its end, well or not. One that waits for a disk that hangs comes to none."""
+
+    def __init__(self, interval_s: float, monotonic_s: Callable[[], float]) -> None:
+        self._late_s, self._monotonic_s = max(LATE_S, LATE_LOOKS * interval_s), monotonic_s
+        self.ended()
+
+    def ended(self) -> None:
+        self._at_s = self._monotonic_s()
+
+    def trouble(self) -> str | None:
+        ago_s = self._monotonic_s() - self._at_s
+        return None if ago_s < self._late_s else f"no look at them has ended for {ago_s:.0f} s"
 
 
 def experiments_of(settings: ExperimentSettings) -> ExperimentFile:

@@ -6,11 +6,11 @@ and if none does any more, the worker is not ready.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from serving_worker.experiments.definitions import ExperimentFile
-from serving_worker.experiments.feed import reload
+from serving_worker.experiments.feed import LastLook, reload
 from serving_worker.metrics import WorkerMetrics
 
 logger = logging.getLogger(__name__)
@@ -21,8 +21,11 @@ TASK = "experiments"
 class Watch:
     """Looks once when it is made, and every `interval_s` while it is `kept_up`."""
 
-    def __init__(self, experiments: ExperimentFile, metrics: WorkerMetrics, interval_s: float) -> None:
+    def __init__(
+        self, experiments: ExperimentFile, metrics: WorkerMetrics, interval_s: float, monotonic_s: Callable[[], float]
+    ) -> None:
         self._experiments, self._metrics, self._interval_s = experiments, metrics, interval_s
+        self._last_look = LastLook(interval_s, monotonic_s)
         self._task: asyncio.Task[None] | None = None
         self._look()
 
@@ -30,10 +33,12 @@ class Watch:
         """Why the worker should get no requests; None where it can."""
         if self._task is not None and self._task.done():
             return "nobody looks at them any more"
-        return None if self._experiments.snapshot() is not None else self._experiments.problem or "not read so far"
+        unread = None if self._experiments.snapshot() is not None else self._experiments.problem or "not read so far"
+        return self._last_look.trouble() or unread
 
     @asynccontextmanager
     async def kept_up(self) -> AsyncIterator[None]:
+        self._last_look.ended()
         task = self._task = asyncio.create_task(self._keep_up(), name=TASK)
         try:
             yield
@@ -50,6 +55,7 @@ class Watch:
             except Exception:
                 self._metrics.experiments.reloads.labels("failed").inc()
                 logger.exception("looking at the experiments failed; they stay as they were until the next look")
+            self._last_look.ended()
 
     def _look(self) -> None:
         experiments, metrics = self._experiments, self._metrics

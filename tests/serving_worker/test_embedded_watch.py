@@ -1,6 +1,7 @@
 """What keeps the experiments of an embedding process up to date outlives forks and faults."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from schemas.experiment_files import parse_experiments
 from serving_worker.embedded_watch import EmbeddedWatch
 from serving_worker.experiments.definitions import ExperimentFile, Reading
+from serving_worker.experiments.feed import LATE_S
 from tests.producers.programs import told_by
 from tests.schemas.experiment_samples import DEFINITION, DOCUMENT
 from tests.waiting import eventually
@@ -175,6 +177,30 @@ def test_a_fault_that_nobody_foresaw_is_counted_and_the_watch_goes_on(experiment
             assert watch.problem == "RuntimeError('deaf')"
         assert eventually(lambda: watch.problem is None, 30)
     finally:
+        watch.close()
+
+
+def test_a_look_that_does_not_end_is_told(experiments: Path) -> None:
+    now_s, hangs, going_on = 0.0, threading.Event(), threading.Event()
+
+    def listener() -> None:
+        hangs.set()
+        going_on.wait()
+
+    def problems() -> list[str]:
+        return [watch.problem] if watch.problem else []
+
+    watch = EmbeddedWatch(ExperimentFile(experiments), 0.01, monotonic_s=lambda: now_s)
+    try:
+        with watch.telling(listener):
+            assert hangs.wait(30)
+            assert problems() == []
+            now_s = LATE_S
+            assert problems() == ["no look at them has ended for 10 s"]
+            going_on.set()
+            assert eventually(lambda: watch.problem is None, 30)
+    finally:
+        going_on.set()
         watch.close()
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from serving_worker.experiments.definitions import ExperimentFile
+from serving_worker.experiments.feed import LATE_S
 from serving_worker.experiments.watch import TASK, Watch
 from serving_worker.metrics import WorkerMetrics
 from tests.waiting import eventually
@@ -28,6 +31,22 @@ class Failing(ExperimentFile):
         return super().reload()
 
 
+class Hanging(ExperimentFile):
+    """A look does not end while it is told to hang."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.going_on, self.hangs, self.looks = threading.Event(), threading.Event(), 0
+        self.going_on.set()
+
+    def reload(self) -> bool:
+        if not self.going_on.is_set():
+            self.hangs.set()
+            self.going_on.wait()
+        self.looks += 1
+        return super().reload()
+
+
 async def until(holds: Callable[[], bool]) -> None:
     assert await asyncio.to_thread(eventually, holds, LIMIT_S)
 
@@ -40,7 +59,7 @@ def test_a_look_that_fails_is_counted_and_said_and_the_next_one_comes(tmp_path: 
     path = tmp_path / "experiments.json"
     path.write_text("[]", encoding="utf-8")
     experiments, metrics = Failing(path), WorkerMetrics(CollectorRegistry())
-    watch = Watch(experiments, metrics, 0.001)
+    watch = Watch(experiments, metrics, 0.001, time.monotonic)
 
     async def keep_up() -> None:
         async with watch.kept_up():
@@ -59,7 +78,7 @@ def test_a_look_that_fails_is_counted_and_said_and_the_next_one_comes(tmp_path: 
 def test_a_worker_whose_watch_has_ended_is_not_ready(tmp_path: Path) -> None:
     path = tmp_path / "experiments.json"
     path.write_text("[]", encoding="utf-8")
-    watch = Watch(ExperimentFile(path), WorkerMetrics(CollectorRegistry()), 0.001)
+    watch = Watch(ExperimentFile(path), WorkerMetrics(CollectorRegistry()), 0.001, time.monotonic)
 
     async def end_it() -> None:
         async with watch.kept_up():
@@ -69,3 +88,26 @@ def test_a_worker_whose_watch_has_ended_is_not_ready(tmp_path: Path) -> None:
             assert watch.trouble() == "nobody looks at them any more"
 
     asyncio.run(end_it())
+
+
+def test_a_worker_whose_look_hangs_is_not_ready_until_it_has_come_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.json"
+    path.write_text("[]", encoding="utf-8")
+    experiments, now_s = Hanging(path), 0.0
+    watch = Watch(experiments, WorkerMetrics(CollectorRegistry()), 0.001, lambda: now_s)
+
+    async def hang() -> None:
+        nonlocal now_s
+        async with watch.kept_up():
+            await until(lambda: experiments.looks > 2)
+            experiments.going_on.clear()
+            try:
+                await until(experiments.hangs.is_set)
+                assert watch.trouble() is None
+                now_s = LATE_S
+                assert watch.trouble() == "no look at them has ended for 10 s"
+            finally:
+                experiments.going_on.set()
+            await until(lambda: watch.trouble() is None)
+
+    asyncio.run(hang())
