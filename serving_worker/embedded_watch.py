@@ -1,9 +1,9 @@
 """Keeping a host's experiments up to date beside its own work: for whoever embeds them, and may fork.
 
-One thread looks at the files, another follows the topic for all processes of the host. What goes wrong, foreseen or not, is
-counted, said once, and done again. A forked process has none of its parent's threads, so it gets its own at once: what is stopped
-or killed must be seen there as soon as anywhere. No fork waits for a look, which may wait for a disk: what it inherits of one is
-done again.
+One thread looks at the files, another follows the topic for all processes of the host. What goes wrong, foreseen or not, is told
+by `problem`, said once, and done again. A forked process has none of its parent's threads, so it gets its own at once: what is
+stopped or killed must be seen there as soon as anywhere. No fork waits for a look, which may wait for a disk: what it inherits of
+one is done again.
 """
 
 import logging
@@ -12,47 +12,42 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from weakref import WeakSet
 
-from producers.experiment_log import ExperimentLog
+from producers.main import now_us
 from schemas.events import Micros
 from serving_worker.experiments.definitions import ExperimentFile, Snapshot
 from serving_worker.experiments.feed import LastLook, following, reload
+from serving_worker.experiments.following import Errand, Hitches
 
 logger = logging.getLogger(__name__)
 
 END_S = 5.0
 """For a look that is under way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """How the topic is followed into the host's snapshot. `now_us` dates it."""
-
-    snapshot: Path
-    open_log: Callable[[], ExperimentLog]
-    now_us: Callable[[], Micros]
+FOLLOWED_US = 60_000_000
+"""A snapshot that is no older is kept by somebody: an idle follower dates it anew every few seconds."""
 
 
 class EmbeddedWatch:
-    """Looks at `experiments` at once, and every `reload_s` until it is closed. `feed` None stands for files that others write."""
+    """Looks at `experiments` at once, and every `reload_s` until it is closed. Without an `errand` others write the files."""
 
     def __init__(
         self,
         experiments: ExperimentFile,
         reload_s: float,
-        feed: Feed | None = None,
+        errand: Errand | None = None,
+        *,
+        now_us: Callable[[], Micros] = now_us,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._experiments, self._reload_s, self._feed = experiments, reload_s, feed
-        self._last_look = LastLook(reload_s, monotonic_s)
+        self._experiments, self._reload_s, self._errand = experiments, reload_s, errand
+        self._now_us = now_us
+        self._last_look, self._hitches = LastLook(reload_s, monotonic_s), Hitches(monotonic_s, self._count_hitch)
         self._listeners: list[Callable[[], None]] = []
         self._fault: str | None = None
-        self.faults = 0
-        """Looks that failed for a reason that nobody foresaw."""
+        self._failed_looks = self._failed_tries = 0
+        """Each is counted by one thread."""
         self._look()
         _look_after_forks()
         self.begin()
@@ -64,8 +59,14 @@ class EmbeddedWatch:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the files, or with looking at them; None where all is well."""
-        return "; ".join(filter(None, (self._fault, self._last_look.trouble(), self._experiments.problem))) or None
+        """What is wrong with the files, with looking at them, or with what keeps them new; None where all is well."""
+        told = self._fault, self._last_look.trouble(), self._experiments.problem, *self._troubles_of_age(self._now_us())
+        return "; ".join(filter(None, told)) or None
+
+    @property
+    def faults(self) -> int:
+        """Looks that failed for a reason that nobody foresaw, and tries to have the topic followed that failed."""
+        return self._failed_looks + self._failed_tries
 
     @contextmanager
     def telling(self, listener: Callable[[], None]) -> Iterator[None]:
@@ -90,8 +91,7 @@ class EmbeddedWatch:
     def begin(self) -> None:
         """In this process."""
         self._ending, self._following = threading.Event(), ExitStack()
-        if (feed := self._feed) is not None:
-            self._following.enter_context(following(feed.snapshot, feed.open_log, feed.now_us))
+        self._following.enter_context(following(self._errand, self._hitches, self._ending))
         self._thread = threading.Thread(target=self._watch, args=(self._ending,), name="tailrace-experiments", daemon=True)
         self._thread.start()
 
@@ -106,13 +106,25 @@ class EmbeddedWatch:
             for listener in tuple(self._listeners):
                 listener()
         except Exception as error:
-            self.faults += 1
+            self._failed_looks += 1
             if repr(error) != self._fault:
                 logger.exception("looking at the experiments failed; they stay as they were, and are looked at again")
             self._fault = repr(error)
         else:
             self._fault = None
         self._last_look.ended()
+
+    def _count_hitch(self) -> None:
+        self._failed_tries += 1
+
+    def _troubles_of_age(self, now: Micros) -> Iterator[str | None]:
+        """Who cannot follow tells it where nobody else of the host does either: those who have no right to may be the others."""
+        snapshot = self.snapshot()
+        if snapshot is not None and not snapshot.holds(now):
+            yield "the definitions are too old to be served, or dated in the future"
+        validity = None if snapshot is None else snapshot.validity
+        if validity is None or now - validity.as_of >= FOLLOWED_US:
+            yield self._hitches.trouble()
 
 
 _WATCHES: WeakSet[EmbeddedWatch] = WeakSet()

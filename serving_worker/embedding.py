@@ -21,10 +21,10 @@ from producers.main import emitter_for, experiment_log_for, new_id, now_us
 from schemas.environment import Environment
 from schemas.events import ExperimentId, Interaction, ItemId, Micros, RecommendationServed, RequestId, Slot, Traffic, UnitId
 from serving_worker.config import ExperimentSettings, default_policy
-from serving_worker.embedded_watch import EmbeddedWatch, Feed
+from serving_worker.embedded_watch import EmbeddedWatch
 from serving_worker.experiments.assignment import Asker
 from serving_worker.experiments.decision import Decision, decide
-from serving_worker.experiments.feed import experiments_of
+from serving_worker.experiments.feed import errand_of, experiments_of
 
 CLOSE_S = 10.0
 
@@ -97,9 +97,9 @@ class Tailrace:
     @classmethod
     def of(cls, settings: EmbeddingSettings) -> "Tailrace":
         found, open_log = settings.experiments, partial(experiment_log_for, settings.producer)
-        feed = None if found.snapshot is None else Feed(found.snapshot, open_log, now_us)
+        errand = errand_of(found, open_log, now_us)
         emitter = emitter_for(settings.producer)
-        return cls(emitter, EmbeddedWatch(experiments_of(found), found.reload_s, feed), default_policy=settings.default_policy)
+        return cls(emitter, EmbeddedWatch(experiments_of(found), found.reload_s, errand), default_policy=settings.default_policy)
 
     def turn(
         self,

@@ -25,7 +25,8 @@ from producers.metrics import EmitterMetrics
 from serving_worker.answering import Answering, Outlets, Stock, stock_of
 from serving_worker.config import SEED, WorkerSettings
 from serving_worker.experiments.definitions import ExperimentFile
-from serving_worker.experiments.feed import experiments_of, following
+from serving_worker.experiments.feed import errand_of, experiments_of, following
+from serving_worker.experiments.following import Hitches
 from serving_worker.experiments.watch import Watch
 from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
 from serving_worker.http.fleet_metrics import Fleet
@@ -74,6 +75,8 @@ def build_app(
     EmitterMetrics(registry, emitter.status)
     experiments = experiments_of(settings.experiments)
     watch = Watch(experiments, metrics, settings.experiments.reload_s, time.monotonic)
+    errand = errand_of(settings.experiments, open_log, now_us)
+    hitches = Hitches(time.monotonic, metrics.experiments.follow_failures.inc)
     answering = _answering(settings, loaded.stock, experiments, emitter, metrics)
     edge = Edge(emitter.emit, now_us, new_id, lambda: _unready(watch, emitter, going_down), fleet.exposition)
     limits = ApiLimits(tuple(loaded.stock.catalogue.surfaces), settings.k_max, settings.body_bytes_max, settings.body_timeout_s)
@@ -81,8 +84,7 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        followed = following(settings.experiments.snapshot, open_log, now_us)
-        with unblocking_log(), followed, draining(settings.drain_s, going_down.set):
+        with unblocking_log(), following(errand, hitches, Event()), draining(settings.drain_s, going_down.set):
             async with watch.kept_up(), fleet.telling(), answering.at_work():
                 yield
             await asyncio.to_thread(_close, emitter, settings.shutdown_s)

@@ -85,6 +85,11 @@ class ExperimentMetrics:
             "When the snapshot of experiments was last known to be the newest, in seconds since 1970; 0 where none is followed.",
             registry=registry,
         )
+        self.follow_failures = Counter(
+            "tailrace_serving_worker_experiments_follow_failures",
+            "Tries of this process to have the topic of experiments followed that failed; another process may do better.",
+            registry=registry,
+        )
         self.killed = Gauge(
             "tailrace_serving_worker_experiments_killed", "Experiments that the kill file names.", registry=registry
         )

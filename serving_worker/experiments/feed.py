@@ -4,13 +4,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from threading import Event
 
 from producers.experiment_log import ExperimentLog
 from schemas.events import Micros
 from serving_worker.config import ExperimentSettings
 from serving_worker.experiments.definitions import ExperimentFile
-from serving_worker.experiments.following import Errand, keep_followed
+from serving_worker.experiments.following import Errand, Hitches, keep_followed
 from serving_worker.experiments.snapshot_reader import SnapshotReader
 
 logger = logging.getLogger(__name__)
@@ -50,14 +50,20 @@ def reload(experiments: ExperimentFile) -> bool:
     return changed
 
 
+def errand_of(
+    settings: ExperimentSettings, open_log: Callable[[], ExperimentLog] | None, now_us: Callable[[], Micros]
+) -> Errand | None:
+    """None where there is no topic to follow, or no log of it: then files are only read."""
+    return None if settings.snapshot is None or open_log is None else Errand(settings.snapshot, open_log, now_us)
+
+
 @contextmanager
-def following(path: Path | None, open_log: Callable[[], ExperimentLog] | None, now_us: Callable[[], Micros]) -> Iterator[None]:
-    """Have the topic followed while this process holds the lock; where there is no log, the snapshot is only read."""
-    if path is None or open_log is None:
+def following(errand: Errand | None, hitches: Hitches, stop: Event) -> Iterator[None]:
+    """Have the topic followed while this process holds the lock, until `stop`, which is set on the way out at the latest."""
+    if errand is None:
         yield
         return
-    stop = threading.Event()
-    thread = threading.Thread(target=keep_followed, args=(Errand(path, open_log, now_us), stop), name="experiments", daemon=True)
+    thread = threading.Thread(target=keep_followed, args=(errand, hitches, stop), name="experiments", daemon=True)
     thread.start()
     try:
         yield

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from threading import Event
 from typing import IO
@@ -37,6 +38,8 @@ LOOK_S = 0.2
 """How often it is seen whether the process is still there."""
 END_TIMEOUT_S = 8.0
 """For the process to end: a poll, a question to the brokers, and the disk."""
+RECENT_S = 60.0
+"""What has kept a process from it within this time may do so again, and was said."""
 _GIVE_WAY = ("serving_worker.isolation.give_way", str(NICE), ALL, "serving_worker.experiments.following")
 
 
@@ -49,19 +52,42 @@ class Errand:
     now_us: Callable[[], Micros]
 
 
-def keep_followed(errand: Errand, stop: Event) -> None:
+class Hitches:
+    """What keeps a process from having the topic followed: `count` is called for each, and it is said once.
+
+    Another process of the host may do better: whether anybody follows, the snapshot's date tells.
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float], count: Callable[[], object]) -> None:
+        self._monotonic_s, self._count = monotonic_s, count
+        self._last: tuple[float, str] = (-inf, "")
+
+    def trouble(self) -> str | None:
+        at_s, text = self._last
+        return text if self._monotonic_s() - at_s < RECENT_S else None
+
+    def note(self, error: Exception) -> None:
+        self._count()
+        text = f"this process cannot have the experiments followed: {str(error) or repr(error)}"
+        if text != self.trouble():
+            logger.error("%s; it is tried again", text, exc_info=error)
+        self._last = self._monotonic_s(), text
+
+
+def keep_followed(errand: Errand, hitches: Hitches, stop: Event) -> None:
     """Until `stop`: wait for the lock, then have the topic followed. A process that ends is started again."""
     while not stop.is_set():
         try:
             with _lock(errand.path) as lock:
                 if lock is not None:
                     _have_followed(errand, lock, stop)
-        except Exception:
-            logger.exception("the experiments are not followed by this process; it is tried again")
+        except Exception as error:  # noqa: BLE001 - counted, told and tried again
+            hitches.note(error)
         stop.wait(RETRY_S)
 
 
 def _have_followed(errand: Errand, lock: int, stop: Event) -> None:
+    """Raises OSError where the process ends badly."""
     with _BETWEEN_FORKS.held():
         process = _start(lock)
         assert process.stdin is not None
@@ -73,7 +99,7 @@ def _have_followed(errand: Errand, lock: int, stop: Event) -> None:
                 while process.poll() is None and not stop.wait(LOOK_S):
                     pass
             if process.wait(END_TIMEOUT_S) != 0:
-                logger.error("the follower of the experiments has ended with %d", process.returncode)
+                raise ChildProcessError(f"the follower of the experiments has ended with {process.returncode}")
         finally:
             process.kill()
 

@@ -10,6 +10,7 @@ import httpx2
 from starlette.testclient import TestClient
 
 from producers.emitter import Emitter
+from producers.experiment_log import ExperimentLog
 from producers.main import new_id, now_us
 from producers.memory_transport import MemoryTransport
 from producers.transport import OutboundRecord
@@ -66,13 +67,15 @@ StartWorker = Callable[..., Worker]
 def workers(tmp_path: Path) -> Iterator[StartWorker]:
     clients: list[TestClient] = []
 
-    def start(transport: MemoryTransport | None = None, **settings: Any) -> Worker:
+    def start(
+        transport: MemoryTransport | None = None, open_log: Callable[[], ExperimentLog] | None = None, **settings: Any
+    ) -> Worker:
         catalogue = tmp_path / "catalogue.json"
         catalogue.write_text(json.dumps(CATALOGUE), encoding="utf-8")
         transport = transport or MemoryTransport()
         emitter = Doorkeeper(transport, KnownSchemaIds(), now_us=now_us, new_id=new_id)
         made = WorkerSettings(catalogue, shutdown_s=0.2, **settings)
-        app = build_app(made, load(made), emitter)
+        app = build_app(made, load(made), emitter, open_log=open_log)
         client = TestClient(app)
         client.__enter__()
         clients.append(client)

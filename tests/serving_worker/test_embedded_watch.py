@@ -2,17 +2,26 @@
 
 import json
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from producers.experiment_log import ExperimentLog
+from producers.main import now_us
+from schemas.events import Micros
 from schemas.experiment_files import parse_experiments
-from serving_worker.embedded_watch import EmbeddedWatch
+from serving_worker.config import ExperimentSettings
+from serving_worker.embedded_watch import FOLLOWED_US, EmbeddedWatch
 from serving_worker.experiments.definitions import ExperimentFile, Reading
-from serving_worker.experiments.feed import LATE_S
+from serving_worker.experiments.feed import LATE_S, experiments_of
+from serving_worker.experiments.following import Errand
+from serving_worker.experiments.snapshot_file import Contents, encode_body, write
 from tests.producers.programs import told_by
-from tests.schemas.experiment_samples import DEFINITION, DOCUMENT
+from tests.schemas.experiment_samples import DEFINITION, DOCUMENT, NOW
 from tests.waiting import eventually
+
+AGE_S = 3_600
 
 EMBEDDED = """
 import json, os, sys
@@ -97,19 +106,20 @@ from functools import partial
 from pathlib import Path
 from producers.main import now_us
 from serving_worker.config import ExperimentSettings
-from serving_worker.embedded_watch import EmbeddedWatch, Feed
+from serving_worker.embedded_watch import EmbeddedWatch
 from serving_worker.experiments.assignment import Asker
 from serving_worker.experiments.decision import decide
 from serving_worker.experiments.definitions import Snapshot
 from serving_worker.experiments.feed import experiments_of
+from serving_worker.experiments.following import Errand
 from tests.serving_worker.stoppable_log import StoppableLog
 from tests.waiting import eventually
 
 snapshot, stopped = Path(sys.argv[1]) / "snapshot", Path(sys.argv[1]) / "stopped"
 
 def watch():
-    settings, feed = ExperimentSettings(snapshot=snapshot), Feed(snapshot, partial(StoppableLog, stopped), now_us)
-    return EmbeddedWatch(experiments_of(settings), 0.01, feed)
+    settings, errand = ExperimentSettings(snapshot=snapshot), Errand(snapshot, partial(StoppableLog, stopped), now_us)
+    return EmbeddedWatch(experiments_of(settings), 0.01, errand)
 
 def reasons():
     asker = Asker("user", "unit-1", "home", {})
@@ -202,6 +212,77 @@ def test_a_look_that_does_not_end_is_told(experiments: Path) -> None:
     finally:
         going_on.set()
         watch.close()
+
+
+class UnreadableError(Exception):
+    """An errand with it cannot be read, so whoever follows ends at once."""
+
+    def __reduce__(self) -> tuple[type[int], tuple[str]]:
+        return int, ("no number",)
+
+    def __call__(self) -> ExperimentLog:
+        raise self
+
+
+class Host:
+    """A watch over a host's snapshot, whose directory is not there to begin with, and the time on its clock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.now = path, NOW
+        settings = ExperimentSettings(snapshot=path, age_s_max=AGE_S)
+        errand = Errand(path, UnreadableError(), now_us)
+        self.watch = EmbeddedWatch(experiments_of(settings), 0.01, errand, now_us=lambda: self.now)
+
+    def publish(self, sequence: int, as_of: int) -> None:
+        """What another process of the host has done."""
+        self.path.parent.mkdir(exist_ok=True)
+        write(self.path, sequence, Micros(as_of), encode_body(Contents((DEFINITION,))))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(tmp_path / "nowhere" / "experiments")
+    yield made
+    made.watch.close()
+
+
+def says(host: Host, *parts: str) -> bool:
+    return eventually(lambda: all(part in (host.watch.problem or "") for part in parts), 30)
+
+
+def times_said(caplog: pytest.LogCaptureFixture, part: str) -> int:
+    return sum(part in record.getMessage() for phase in ("setup", "call") for record in caplog.get_records(phase))
+
+
+def test_a_process_that_cannot_follow_says_so_once_and_counts_it(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    assert says(host, "this process cannot have the experiments followed: [Errno 2]", "experiments.lock")
+    assert eventually(lambda: host.watch.faults > 2, 30)
+    assert times_said(caplog, "this process cannot have the experiments followed") == 1
+
+
+def test_what_keeps_a_process_from_following_is_no_problem_while_another_one_follows(host: Host) -> None:
+    assert eventually(lambda: host.watch.faults > 0, 30)
+    directory = host.path.parent.with_name("made")
+    (directory / "experiments.lock").mkdir(parents=True)
+    directory.rename(host.path.parent)
+    host.publish(1, NOW)
+    assert eventually(lambda: host.watch.problem is None, 30)
+    host.now = Micros(NOW + FOLLOWED_US)
+    assert says(host, "Is a directory")
+
+
+def test_a_follower_that_cannot_begin_is_said_once_and_counted(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    host.path.parent.mkdir()
+    assert says(host, "the follower of the experiments has ended with 1")
+    assert eventually(lambda: host.watch.faults > 2, 60)
+    assert times_said(caplog, "has ended with 1") == 1
+
+
+def test_definitions_that_are_too_old_are_a_problem(host: Host) -> None:
+    host.publish(1, NOW)
+    assert eventually(lambda: host.watch.snapshot() is not None, 30)
+    host.now = Micros(NOW + AGE_S * 1_000_000)
+    assert says(host, "too old to be served")
 
 
 def test_files_that_cannot_be_looked_at_keep_nobody_from_starting(experiments: Path) -> None:

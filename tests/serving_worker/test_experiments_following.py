@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 
 from schemas.events import ExperimentId, Micros
 from serving_worker.experiments.feed import following
-from serving_worker.experiments.following import Errand, keep_followed
+from serving_worker.experiments.following import RECENT_S, Errand, Hitches, keep_followed
 from serving_worker.experiments.snapshot_file import Contents, decode_body, encode_body, split, write
 from tests.producers.programs import told_by
 from tests.schemas.experiment_samples import DEFINITION, NOW
@@ -29,6 +30,10 @@ LIMIT_S = 60
 def now() -> Micros:
     """A clock that stands still: an idle follower has nothing to say."""
     return NOW
+
+
+def uncounted() -> Hitches:
+    return Hitches(time.monotonic, lambda: None)
 
 
 def log_of_this_process(name: str) -> ScriptedLog:
@@ -46,7 +51,7 @@ def owners(path: Path) -> dict[str, str]:
 @contextmanager
 def followed(path: Path) -> Iterator[psutil.Process]:
     """By this process; gives the one that follows."""
-    with following(path, partial(log_of_this_process, "first"), now):
+    with following(Errand(path, partial(log_of_this_process, "first"), now), uncounted(), threading.Event()):
         assert eventually(lambda: "first" in owners(path), LIMIT_S)
         yield psutil.Process(int(owners(path)["first"]))
 
@@ -61,7 +66,7 @@ import os, sys, threading
 from pathlib import Path
 from producers.main import now_us
 from serving_worker.experiments import following
-from serving_worker.experiments.following import Errand, keep_followed
+from serving_worker.experiments.following import Errand, Hitches, keep_followed
 
 opening = threading.Event()
 
@@ -71,7 +76,8 @@ def open_lock_beside(path):
 
 following.open_lock_beside = open_lock_beside
 errand = Errand(Path(sys.argv[1]) / "experiments", None, now_us)
-threading.Thread(target=keep_followed, args=[errand, threading.Event()], daemon=True).start()
+hitches = Hitches(lambda: 0.0, lambda: None)
+threading.Thread(target=keep_followed, args=[errand, hitches, threading.Event()], daemon=True).start()
 opening.wait()
 child = os.fork()
 if child == 0:
@@ -83,6 +89,19 @@ os._exit(0)
 
 def test_a_lock_that_hangs_holds_up_no_fork(tmp_path: Path) -> None:
     assert told_by(A_LOCK_THAT_HANGS, str(tmp_path)) == "0"
+
+
+def test_what_keeps_a_process_from_following_is_said_again_when_it_was_well_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    now_s, counted = 0.0, []
+    hitches = Hitches(lambda: now_s, lambda: counted.append(now_s))
+    hitches.note(OSError("no room"))
+    hitches.note(OSError("no room"))
+    assert (len(caplog.records), len(counted)) == (1, 2)
+    assert "no room" in str(hitches.trouble())
+    now_s += RECENT_S
+    assert hitches.trouble() is None
+    hitches.note(OSError("no room"))
+    assert len(caplog.records) == 2
 
 
 def test_what_follows_is_a_process_that_gives_way_and_ends_with_its_worker(tmp_path: Path) -> None:
@@ -102,7 +121,7 @@ def test_a_follower_that_is_gone_is_started_again(tmp_path: Path, caplog: pytest
 
 
 def _keep_followed(path: str, name: str) -> None:
-    keep_followed(Errand(Path(path), partial(log_of_this_process, name), now), threading.Event())
+    keep_followed(Errand(Path(path), partial(log_of_this_process, name), now), uncounted(), threading.Event())
 
 
 def test_one_process_of_a_host_writes_and_another_takes_over_when_it_dies(tmp_path: Path) -> None:

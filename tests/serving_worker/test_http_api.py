@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from producers.experiment_log import ExperimentLog
 from producers.memory_transport import MemoryTransport
 from serving_worker.config import ExperimentSettings
 from tests.schemas.experiment_samples import DOCUMENT
@@ -231,6 +232,18 @@ def test_no_file_of_experiments_keeps_a_worker_from_coming_up_or_from_looking_ag
     assert 'tailrace_serving_worker_experiments_reloads_total{result="bad"} 1.0' in worker.client.get("/metrics").text
     experiments.write_text("[]", encoding="utf-8")
     assert eventually(lambda: worker.client.get("/readyz").status_code == 200, 30)
+
+
+def test_a_worker_that_cannot_have_the_experiments_followed_counts_it_and_answers(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
+    def open_log() -> ExperimentLog:
+        raise NotImplementedError
+
+    worker = start_worker(open_log=open_log, experiments=ExperimentSettings(snapshot=tmp_path / "nowhere" / "experiments"))
+    failures = "tailrace_serving_worker_experiments_follow_failures_total"
+    assert eventually(lambda: f"\n{failures} 2.0" in worker.client.get("/metrics").text, 30)
+    assert worker.post("recommendations", ASK).status_code == 200
 
 
 def test_metrics_tell_of_requests_answers_and_events(start_worker: StartWorker) -> None:
