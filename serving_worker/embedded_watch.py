@@ -77,9 +77,13 @@ class EmbeddedWatch:
         finally:
             self._listeners.remove(listener)
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """Look and follow no more. What is under way then, `close` waits for."""
         _WATCHES.discard(self)
         self._ending.set()
+
+    def close(self) -> None:
+        self.end()
         self._following.close()
         self._thread.join(END_S)
 

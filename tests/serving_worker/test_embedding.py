@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -10,12 +11,14 @@ import pytest
 from openfeature import api
 from starlette.testclient import TestClient
 
-from producers.emitter import Emitter
+from producers.emitter import Emitter, EmitterStatus
 from producers.main import new_id, now_us
 from producers.memory_transport import MemoryTransport
+from producers.testing import StubEmitter
 from schemas.codec import Codec, parse_physical
 from schemas.contracts import contract
 from schemas.events import Interaction, ItemId, RecommendationServed, Slot, Traffic, UnitId
+from serving_worker import embedded_watch
 from serving_worker.config import ExperimentSettings
 from serving_worker.embedded_watch import EmbeddedWatch
 from serving_worker.embedding import EmbeddingSettings, Served, Tailrace
@@ -25,6 +28,7 @@ from tests.schemas.experiment_samples import DOCUMENT
 from tests.waiting import eventually
 
 RECOMMENDER, FLAGS = Path("docs/examples/fastapi_recommender.py"), Path("docs/examples/openfeature_flags.py")
+LIMIT_S = 60.0
 NOWHERE = {"TAILRACE_KAFKA_BOOTSTRAP": "127.0.0.1:1", "TAILRACE_REGISTRY_URL": "http://127.0.0.1:1"}
 NEWEST = {"arms": [{"name": "control", "weight": 1}, {"name": "newest", "weight": 1, "parameters": {"policy": "newest"}}]}
 
@@ -143,6 +147,34 @@ def test_a_change_of_the_experiments_is_followed_and_a_bad_one_is_not_but_said(
     assert {embedded.tailrace.turn(f"unit-{number}", "home").policy_id for number in range(40)} == policies
     experiments.write_text("[]", encoding="utf-8")
     assert eventually(lambda: embedded.tailrace.turn("unit-1", "home").decision.assignments == (), 5)
+
+
+class Telling(StubEmitter):
+    """Tells that it has been closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flushed = threading.Event()
+
+    def close(self, timeout_s: float) -> EmitterStatus:
+        self.flushed.set()
+        return super().close(timeout_s)
+
+
+def test_events_are_sent_before_anybody_waits_for_a_look_that_hangs(experiments: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_watch, "END_S", LIMIT_S)
+    emitter, hangs, flushed_first = Telling(), threading.Event(), []
+
+    def listener() -> None:
+        hangs.set()
+        flushed_first.append(emitter.flushed.wait(LIMIT_S / 10))
+
+    watch = EmbeddedWatch(experiments_of(ExperimentSettings(experiments)), 0.01)
+    tailrace = Tailrace(emitter, watch, default_policy="popularity")
+    with watch.telling(listener):
+        assert hangs.wait(LIMIT_S)
+        tailrace.close(0)
+    assert flushed_first == [True]
 
 
 def test_interactions_and_blank_units_go_the_same_way(embedded: Embedded) -> None:
