@@ -1,10 +1,11 @@
 """What a definition of an experiment has to satisfy by itself before it may be published or served."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise
 
-from schemas.events import Arm, BucketRange, ExperimentDefinition, ExperimentKind
+from schemas.events import Arm, BucketRange, ExperimentDefinition, ExperimentId, ExperimentKind
 
 BUCKETS = 1_000_000
 """A layer's buckets are 0 to BUCKETS - 1."""
@@ -13,6 +14,7 @@ RANGES_MAX = 1_000
 """Of one definition: every revision is a message of the topic, and all of them are in every host's snapshot."""
 
 ARMS_WEIGHT_MAX = 2**31 - 1
+REVISION_MAX = 2**31 - 1
 
 PLACED_KINDS = frozenset({ExperimentKind.AB, ExperimentKind.AA})
 """The kinds that own buckets of a layer."""
@@ -23,16 +25,23 @@ ASSIGNED_KINDS = PLACED_KINDS | {ExperimentKind.HOLDBACK}
 _NAMED = ("experiment_id", "owner", "hypothesis", "unit_type", "changed_by")
 _PLACED = ("layer_id", "layer_salt", "arm_salt")
 _NOT_OF_A_HOLDBACK = ("layer_id", "layer_salt", "surfaces", "eligibility", "bucket_ranges")
+_NAMES = re.compile(r"(.*):([0-9]{1,10})", re.DOTALL)
 
 
 def name_of(definition: ExperimentDefinition) -> str:
     return f"{definition.experiment_id}:{definition.revision}"
 
 
+def named_by(name: str) -> tuple[ExperimentId, int] | None:
+    """The experiment and the revision that such a name is of; None where it is none. Keys of foreign records may be anything."""
+    parts = _NAMES.fullmatch(name)
+    return None if parts is None else (ExperimentId(parts[1]), int(parts[2]))
+
+
 def faults_of(definition: ExperimentDefinition) -> Iterator[str]:
     """One sentence for each rule that is broken."""
     yield from (f"{name} is empty" for name in _NAMED if not getattr(definition, name).strip())
-    if not 1 <= definition.revision < 2**31:
+    if not 1 <= definition.revision <= REVISION_MAX:
         yield "revision should be 1 or more"
     if definition.ended_at is not None and definition.ended_at < definition.effective_at:
         yield "ends before it takes effect"

@@ -1,21 +1,19 @@
 """Following the topic of experiments for a host: what it holds is taken in, and written to the snapshot that all workers read.
 
-What was taken in stays: revisions of the old snapshot that the topic no longer shows are kept, so that no experiment ever falls
-back. What breaks a rule is refused by name, and all else goes on. `as_of` moves on only while the brokers say that nothing is
-left to read. `following.py` sees to it that one process of a host follows.
+Revisions of the old snapshot that the topic no longer shows are kept, so that no experiment ever falls back. `as_of` moves on
+only while the brokers say that nothing is left to read. `following.py` sees to it that one process of a host follows.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from threading import Event
 
-from producers.experiment_log import ExperimentLog, LogUnavailable, Refused
+from producers.experiment_log import ExperimentLog, LogUnavailable
 from schemas.errors import ContractError
-from schemas.events import ExperimentDefinition, ExperimentId, Micros
-from schemas.experiment_history import broken_rules
-from schemas.experiment_rules import name_of
+from schemas.events import Micros
+from serving_worker.experiments.intake import Intake
 from serving_worker.experiments.snapshot_file import Contents, decode_body, encode_body, split, write
 
 logger = logging.getLogger(__name__)
@@ -26,70 +24,6 @@ HEARTBEAT_US = 5_000_000
 """How often an idle follower asks the brokers whether it is still up to date."""
 RETRY_S = 1.0
 """Between two tries for the log, or the disk."""
-REFUSED_MAX = 100
-"""Records that are told by name, the newest; how many more there were is told too."""
-
-
-class Intake:
-    """What has been taken in of the topic, and what was refused. Pure."""
-
-    def __init__(self, contents: Contents) -> None:
-        self._taken = {_key(each): each for each in contents.revisions}
-        self._refused: dict[str, Refused] = {}
-        self._left_out = 0
-        self._standing = frozenset(broken_rules(contents.revisions))
-        """Faults by rules that are newer than what was taken in: no reason to give it up."""
-
-    def contents(self) -> Contents:
-        """Without the refused records that a later revision of their experiment has healed."""
-        newest = dict(sorted(self._taken))
-        refused = tuple(each for each in self._refused.values() if not _healed(each, newest))
-        return Contents(tuple(self._taken.values()), refused, self._left_out)
-
-    def take(self, found: Iterable[ExperimentDefinition | Refused]) -> None:
-        fresh: list[ExperimentDefinition] = []
-        for each in found:
-            if isinstance(each, Refused):
-                self._refuse(each)
-            elif (known := self._taken.get(_key(each))) is None:
-                fresh.append(each)
-            elif known != each:
-                self._refuse(_refused(each, "differs from the same revision as it was taken in before"))
-        self._take_sound(fresh)
-
-    def _take_sound(self, fresh: Sequence[ExperimentDefinition]) -> None:
-        """All at once where that is sound, else by halves, down to the ones that are not: the rules look at all that is there."""
-        faults = self._faults(fresh)
-        if not faults:
-            self._taken.update((_key(each), each) for each in fresh)
-        elif len(fresh) == 1:
-            self._refuse(_refused(fresh[0], "; ".join(faults)))
-        else:
-            middle = len(fresh) // 2
-            self._take_sound(fresh[:middle])
-            self._take_sound(fresh[middle:])
-
-    def _faults(self, fresh: Sequence[ExperimentDefinition]) -> list[str]:
-        if not fresh:
-            return []
-        return [fault for fault in broken_rules([*self._taken.values(), *fresh]) if fault not in self._standing]
-
-    def _refuse(self, refused: Refused) -> None:
-        self._refused.pop(refused.where, None)
-        self._refused[refused.where] = refused
-        if len(self._refused) > REFUSED_MAX:
-            del self._refused[next(iter(self._refused))]
-            self._left_out += 1
-
-
-def _refused(definition: ExperimentDefinition, problem: str) -> Refused:
-    name = name_of(definition)
-    return Refused(name, name, problem)
-
-
-def _healed(refused: Refused, newest: Mapping[ExperimentId, int]) -> bool:
-    experiment_id, _, revision = refused.key.rpartition(":")
-    return revision.isdecimal() and newest.get(ExperimentId(experiment_id), 0) > int(revision)
 
 
 class Follower:
@@ -163,7 +97,3 @@ def _standing(path: Path) -> tuple[int, Contents]:
     except ContractError:
         logger.exception("%s is begun anew", path)
         return 0, Contents()
-
-
-def _key(definition: ExperimentDefinition) -> tuple[ExperimentId, int]:
-    return definition.experiment_id, definition.revision

@@ -15,7 +15,8 @@ from schemas.experiment_history import broken_rules
 from serving_worker.experiments.assignment import Asker, Reason
 from serving_worker.experiments.decision import decide
 from serving_worker.experiments.definitions import ExperimentFile, Snapshot
-from serving_worker.experiments.follower import HEARTBEAT_US, REFUSED_MAX, Follower, Intake, follow
+from serving_worker.experiments.follower import HEARTBEAT_US, Follower, follow
+from serving_worker.experiments.intake import REFUSED_MAX, Intake
 from serving_worker.experiments.kill_file import kill, lift, read_killed
 from serving_worker.experiments.snapshot_file import Contents, SnapshotFileError, decode_body, encode_body, split
 from serving_worker.experiments.snapshot_reader import SnapshotReader
@@ -148,7 +149,7 @@ def test_a_bad_definition_is_refused_by_name_and_the_good_ones_go_on(host: Host)
     host.reads(moved, garbage, other)
     assert host.reason() == Reason.ASSIGNED
     assert [each.experiment_id for each in host.contents().revisions] == ["ab-1", "ab-2"]
-    assert "refused ab-1:2: ab-1:2: arm_salt cannot change" in str(host.reader.problem)
+    assert "refused ab-1:2: arm_salt cannot change" in str(host.reader.problem)
     assert "refused ab-9:1: no such schema" in str(host.reader.problem)
     host.reads(replace(STOPPED, revision=3), replace(other, experiment_id=ExperimentId("ab-9"), revision=2, arm_salt="arm-9"))
     assert host.reason() == Reason.NOT_RUNNING
@@ -160,6 +161,20 @@ def test_a_revision_stays_as_it_was_first_taken(host: Host) -> None:
     host.reads(replace(DEFINITION, bucket_ranges=(BucketRange(0, 1),)))
     assert host.contents().revisions == (DEFINITION,)
     assert "differs from the same revision" in str(host.contents().refused)
+
+
+def test_what_the_topic_says_twice_is_taken_once() -> None:
+    intake = Intake(Contents())
+    intake.take([DEFINITION, DEFINITION, STOPPED, STOPPED])
+    intake.take([STOPPED])
+    assert intake.contents() == Contents((DEFINITION, STOPPED))
+
+
+@pytest.mark.parametrize("revision", [pytest.param("9" * 5_000, id="endless"), "", "one", "²"])
+def test_a_key_that_is_none_is_refused_and_stops_nobody(revision: str) -> None:
+    intake, garbage = Intake(Contents()), Refused("topic[0] at 7", f"ab-1:{revision}", "no such schema")
+    intake.take([DEFINITION, garbage])
+    assert intake.contents() == Contents((DEFINITION,), (garbage,))
 
 
 def test_faults_by_newer_rules_do_not_undo_what_was_taken_in() -> None:
@@ -333,7 +348,7 @@ def test_one_bad_revision_among_many_costs_few_looks_at_the_rules(monkeypatch: p
         looks.append(len(definitions))
         return broken_rules(definitions)
 
-    monkeypatch.setattr("serving_worker.experiments.follower.broken_rules", counted)
+    monkeypatch.setattr("serving_worker.experiments.intake.broken_rules", counted)
     intake = Intake(Contents())
     sound = [replace(DEFINITION, revision=revision) for revision in range(1, 257)]
     intake.take([*sound[:100], replace(DEFINITION, revision=1_000, owner=""), *sound[100:]])
