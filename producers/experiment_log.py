@@ -44,18 +44,13 @@ class ExperimentLog(Protocol):
         ...
 
 
-def read_to_end(log: ExperimentLog, timeout_s: float) -> tuple[list[ExperimentDefinition], list[Refused]]:
-    """All revisions, each as it was last written, and what is none. Raises LogUnavailable, also where it takes too long."""
+def read_to_end(log: ExperimentLog, timeout_s: float) -> list[ExperimentDefinition | Refused]:
+    """All that is in the topic now, in its order. Raises LogUnavailable, also where it takes too long."""
     deadline = time.monotonic() + timeout_s
-    revisions: dict[tuple[str, int], ExperimentDefinition] = {}
-    refused: list[Refused] = []
+    found: list[ExperimentDefinition | Refused] = []
     while True:
-        for found in log.poll(POLL_S):
-            if isinstance(found, Refused):
-                refused.append(found)
-            else:
-                revisions[found.experiment_id, found.revision] = found
+        found.extend(log.poll(POLL_S))
         if log.caught_up(max(POLL_S, deadline - time.monotonic())):
-            return list(revisions.values()), refused
+            return found
         if time.monotonic() > deadline:
             raise LogUnavailable(f"the topic's end was not reached within {timeout_s:g} s")

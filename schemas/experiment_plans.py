@@ -1,8 +1,9 @@
 """From what owners wish and what the topic holds to the revisions that are to be published. Pure.
 
-A plan names the revision of each experiment that it was made on; it is good only on top of those. Its hash covers the wishes and
-these bases, not the time, so that a plan that was shown is the plan that is applied. Nor does it cover which buckets stay for the
-units that were exposed there: with every request they may become more.
+A plan is made on the newest revision of each experiment that workers take, and is good only on top of that. It is numbered after
+the highest in the topic: one that workers refuse may have come in between, written past the desk. Its hash covers the wishes and
+both of these, not the time, so that a plan that was shown is the plan that is applied. Nor does it cover which buckets stay for
+the units that were exposed there: with every request they may become more.
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ FILLED = frozenset({"revision", "changed_by", "changed_at", "effective_at", "end
 RANGES_SHOWN = 4
 
 NOTHING_SETTLED: Mapping[ExperimentId, Settlement] = types.MappingProxyType({})
+NONE_ABOVE: Mapping[ExperimentId, int] = types.MappingProxyType({})
 
 
 class PlanRefused(ContractError):  # noqa: N818 - says what is the case
@@ -65,23 +67,38 @@ class Plan:
         return tuple(change.revision for change in self.changes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an experiment stands: its newest revision that workers take, and the highest that the topic has."""
+
+    base: ExperimentDefinition | None = None
+    highest: int = 0
+
+    @property
+    def stands(self) -> int:
+        return 0 if self.base is None else self.base.revision
+
+
 def plan_of(
     wishes: Sequence[ExperimentDefinition],
     known: Sequence[ExperimentDefinition],
     author: Author,
     settlements: Mapping[ExperimentId, Settlement] = NOTHING_SETTLED,
+    highest: Mapping[ExperimentId, int] = NONE_ABOVE,
 ) -> Plan:
     """What has to be published on top of `known` for the wishes to hold, with the ranges that `settlements` say.
 
+    `highest` is the highest revision in the topic, by experiment. Where it is above those in `known`, workers refuse it. What is
+    published is numbered after it, and a wish is published even where it is what stands: that heals what is refused.
     Raises PlanRefused, also where a wish leaves out buckets and there is no settlement of that.
     """
-    newest = {experiment_id: history[-1] for experiment_id, history in histories_of(known).items()}
+    places = _places(wishes, known, highest)
     problems = [*_repeated(wishes), *_unsettled(wishes, known, author.now, settlements)]
     whole = [(wish, _settled(wish, settlements)) for wish in wishes]
-    problems += [fault for _, each in whole for fault in _numbering_faults(each, newest.get(each.experiment_id))]
-    changed = [(wish, each) for wish, each in whole if _differs(each, newest.get(each.experiment_id), author.now)]
-    plan_hash = _hash([wish for wish, _ in changed], newest)
-    changes = tuple(_change(each, newest.get(each.experiment_id), author, plan_hash) for _, each in changed)
+    problems += [fault for _, each in whole for fault in _naming_faults(each, places[each.experiment_id])]
+    changed = [(wish, each) for wish, each in whole if _differs(each, places[each.experiment_id], author.now)]
+    plan_hash = _hash([wish for wish, _ in changed], places)
+    changes = tuple(_change(each, places[each.experiment_id], author, plan_hash) for _, each in changed)
     problems += _new_faults(known, [change.revision for change in changes])
     if problems:
         raise PlanRefused(tuple(problems))
@@ -94,6 +111,17 @@ def plan_of(
 def ending(definition: ExperimentDefinition) -> ExperimentDefinition:
     """The wish that it ends, at once."""
     return replace(definition, status=ExperimentStatus.ENDED, revision=0, changed_by="", effective_at=Micros(0))
+
+
+def _places(
+    wishes: Sequence[ExperimentDefinition], known: Sequence[ExperimentDefinition], highest: Mapping[ExperimentId, int]
+) -> dict[ExperimentId, _Place]:
+    """Of every experiment that is wished for."""
+    places = {wish.experiment_id: _Place(highest=highest.get(wish.experiment_id, 0)) for wish in wishes}
+    for experiment_id, history in histories_of(known).items():
+        if (place := places.get(experiment_id)) is not None:
+            places[experiment_id] = _Place(history[-1], max(place.highest, history[-1].revision))
+    return places
 
 
 def _repeated(wishes: Sequence[ExperimentDefinition]) -> list[str]:
@@ -120,20 +148,29 @@ def _settled(wish: ExperimentDefinition, settlements: Mapping[ExperimentId, Sett
     return wish if settlement is None else replace(wish, bucket_ranges=settlement.ranges)
 
 
-def _numbering_faults(wish: ExperimentDefinition, base: ExperimentDefinition | None) -> Iterator[str]:
-    """A wish may name its revision: the one that stands, as long as nothing differs, or the next one."""
+def _naming_faults(wish: ExperimentDefinition, place: _Place) -> Iterator[str]:
+    """A wish may name its revision: the one that stands, as long as nothing is to be published, or the next one."""
     if wish.revision == 0:
         return
-    at = 0 if base is None else base.revision
-    same = base is not None and not _differing(wish, base)
-    if wish.revision != (at if same else at + 1):
-        yield f"{wish.experiment_id}: names the revision {wish.revision}, and {at} stands; leave it out, or make it {at + 1}"
+    following = place.highest + 1
+    if wish.revision != (place.stands if _is_standing(wish, place) else following):
+        yield (
+            f"{wish.experiment_id}: names the revision {wish.revision}, and {place.stands} stands; "
+            f"leave it out, or make it {following}"
+        )
 
 
-def _differs(wish: ExperimentDefinition, base: ExperimentDefinition | None, now: Micros) -> bool:
+def _differs(wish: ExperimentDefinition, place: _Place, now: Micros) -> bool:
+    at = None if place.base is None else place.base.effective_at
+    return not _is_standing(wish, place) or (wish.effective_at > now and wish.effective_at != at)
+
+
+def _is_standing(wish: ExperimentDefinition, place: _Place) -> bool:
+    """Whether it is what stands, with nothing after that to be healed: after an end nothing can be."""
+    base = place.base
     if base is None or _differing(wish, base):
-        return True
-    return wish.effective_at > now and wish.effective_at != base.effective_at
+        return False
+    return place.highest == base.revision or base.status is ExperimentStatus.ENDED
 
 
 def _differing(wish: ExperimentDefinition, base: ExperimentDefinition) -> list[str]:
@@ -141,8 +178,8 @@ def _differing(wish: ExperimentDefinition, base: ExperimentDefinition) -> list[s
     return [name for name in names if getattr(wish, name) != getattr(base, name)]
 
 
-def _hash(wishes: Sequence[ExperimentDefinition], newest: Mapping[ExperimentId, ExperimentDefinition]) -> str:
-    bases = {wish.experiment_id: newest[wish.experiment_id].revision for wish in wishes if wish.experiment_id in newest}
+def _hash(wishes: Sequence[ExperimentDefinition], places: Mapping[ExperimentId, _Place]) -> str:
+    bases = {wish.experiment_id: (places[wish.experiment_id].stands, places[wish.experiment_id].highest) for wish in wishes}
     contents = sorted((_content(wish) for wish in wishes), key=lambda content: str(content["experiment_id"]))
     text = json.dumps([bases, contents], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -153,26 +190,30 @@ def _content(wish: ExperimentDefinition) -> dict[str, object]:
     return {name: fields[name] for name in fields if name not in FILLED or name == "effective_at"}
 
 
-def _change(wish: ExperimentDefinition, base: ExperimentDefinition | None, author: Author, plan_hash: str) -> Change:
-    effective_at = _effective_at(wish, author.now)
+def _change(wish: ExperimentDefinition, place: _Place, author: Author, plan_hash: str) -> Change:
+    effective_at = _effective_at(wish, place.base, author.now)
     ended_at = effective_at if wish.status is ExperimentStatus.ENDED else None
     revision = replace(
         wish,
-        revision=1 if base is None else base.revision + 1,
+        revision=place.highest + 1,
         changed_by=wish.changed_by or author.name,
         changed_at=author.now,
         effective_at=effective_at,
         ended_at=wish.ended_at if wish.kind is ExperimentKind.OBSERVED else ended_at,
         plan_hash=plan_hash,
     )
-    return Change(revision, base, tuple(_differences(revision, base)))
+    return Change(revision, place.base, tuple(_differences(revision, place)))
 
 
-def _effective_at(wish: ExperimentDefinition, now: Micros) -> Micros:
-    """The time that was wished for, if it lies ahead. Observed experiments may have a past: serving has no part in them."""
-    if wish.kind is ExperimentKind.OBSERVED and wish.effective_at:
-        return wish.effective_at
-    return max(wish.effective_at, now)
+def _effective_at(wish: ExperimentDefinition, base: ExperimentDefinition | None, now: Micros) -> Micros:
+    """The time that was wished for, if it lies ahead; what only says again what stands leaves the time as it is.
+
+    Observed experiments may have a past: serving has no part in them.
+    """
+    wished = wish.effective_at
+    if base is not None and not wished and not _differing(wish, base):
+        wished = base.effective_at
+    return wished if wish.kind is ExperimentKind.OBSERVED and wished else max(wished, now)
 
 
 def _new_faults(known: Sequence[ExperimentDefinition], revisions: Sequence[ExperimentDefinition]) -> list[str]:
@@ -181,7 +222,10 @@ def _new_faults(known: Sequence[ExperimentDefinition], revisions: Sequence[Exper
     return [fault for fault in broken_rules([*known, *revisions]) if fault not in standing]
 
 
-def _differences(revision: ExperimentDefinition, base: ExperimentDefinition | None) -> Iterator[str]:
+def _differences(revision: ExperimentDefinition, place: _Place) -> Iterator[str]:
+    base = place.base
+    if place.highest > place.stands:
+        yield f"numbered after {revision.experiment_id}:{place.highest}, which workers refuse"
     if base is None:
         yield from _introduction(revision)
         return

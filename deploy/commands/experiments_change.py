@@ -9,16 +9,17 @@ from typing import NoReturn, TypeVar
 import click
 
 from deploy.experiments import plan_text
-from deploy.experiments.desk import ChangedMeanwhile, Held, Planner, read, settings_here, tell_refused, wishes_of
+from deploy.experiments.desk import ChangedMeanwhile, Made, Planner, read, settings_here, tell, wishes_of
 from deploy.experiments.desk import apply as publish
+from deploy.experiments.held import Held, stopped
+from deploy.experiments.held import document as document_of
 from deploy.experiments.shrinking import planned as plan_on
 from producers.config import ProducerSettings
 from producers.experiment_publisher import Overtaken
 from producers.main import now_us
-from schemas.events import ExperimentId, ExperimentStatus
+from schemas.events import ExperimentId
 from schemas.experiment_files import ExperimentFileError
-from schemas.experiment_history import histories_of
-from schemas.experiment_plans import Author, Plan, PlanRefused, ending, plan_of, titles
+from schemas.experiment_plans import Author, Plan, PlanRefused, titles
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ def validate(files: tuple[Path, ...], *, as_json: bool) -> None:
 
     Exits with 1 where something is wrong. What else the topic holds is not asked: `plan` does that.
     """
-    sound = _refusable(as_json=as_json, make=lambda: _planner(files, None)(Held((), ())))
+    sound = _refusable(as_json=as_json, make=lambda: _planner(files, None)(Held()))
     _tell({"sound": titles(sound), "problems": []}, [f"sound: {', '.join(titles(sound))}"], as_json=as_json)
 
 
@@ -97,7 +98,8 @@ def validate(files: tuple[Path, ...], *, as_json: bool) -> None:
 @Json
 def plan(files: tuple[Path, ...], by: str | None, *, as_json: bool) -> None:
     """Say what applying FILES would change, on top of what the topic holds. Exits with 1 where it would be refused."""
-    _show(_refusable(as_json=as_json, make=lambda: _planner(files, by)(_held(settings_here()))), applied=False, as_json=as_json)
+    made = _refusable(as_json=as_json, make=lambda: _made(settings_here(), _planner(files, by)))
+    _show(made, applied=False, as_json=as_json)
 
 
 @click.command(epilog=APPLY)
@@ -114,12 +116,12 @@ def apply(files: tuple[Path, ...], plan_hash: str | None, by: str | None, *, dry
     """
     settings = settings_here()
     make_plan = _refusable(as_json=as_json, make=lambda: _planner(files, by))
-    planned = _refusable(as_json=as_json, make=lambda: make_plan(_held(settings)))
-    if plan_hash is not None and not planned.plan_hash.startswith(plan_hash):
-        _refuse([f"the plan is {planned.plan_hash} now, not {plan_hash}: plan again"], as_json=as_json)
-    if planned.changes and not dry_run:
-        planned = _refusable(as_json=as_json, make=lambda: publish(settings, make_plan, planned.plan_hash))
-    _show(planned, applied=not dry_run, as_json=as_json)
+    made = _refusable(as_json=as_json, make=lambda: _made(settings, make_plan))
+    if plan_hash is not None and not made.plan.plan_hash.startswith(plan_hash):
+        _refuse([f"the plan is {made.plan.plan_hash} now, not {plan_hash}: plan again"], as_json=as_json)
+    if made.plan.changes and not dry_run:
+        made = _refusable(as_json=as_json, make=lambda: publish(settings, make_plan, made.plan.plan_hash))
+    _show(made, applied=not dry_run, as_json=as_json)
 
 
 @click.command(epilog=STOP)
@@ -134,10 +136,8 @@ def stop(experiment: str, by: str | None, *, as_json: bool) -> None:
     name = _name(by)
 
     def end(held: Held) -> Plan:
-        history = histories_of(held.revisions).get(ExperimentId(experiment))
-        if not history or history[-1].status is ExperimentStatus.ENDED:
-            raise PlanRefused((f"{experiment}: {'has ended' if history else 'there is no such experiment'}",))
-        return plan_of([ending(history[-1])], held.revisions, Author(name, now_us()))
+        tell(held)
+        return stopped(ExperimentId(experiment), held, Author(name, now_us()))
 
     settings = settings_here()
     _show(_refusable(as_json=as_json, make=lambda: publish(settings, end)), applied=True, as_json=as_json)
@@ -149,10 +149,10 @@ def _planner(files: tuple[Path, ...], by: str | None) -> Planner:
     return lambda held: plan_on(wishes, held, Author(name, now_us()))
 
 
-def _held(settings: ProducerSettings) -> Held:
+def _made(settings: ProducerSettings, make_plan: Planner) -> Made:
     held = read(settings)
-    tell_refused(held)
-    return held
+    tell(held)
+    return Made(make_plan(held), held)
 
 
 def _refusable(*, as_json: bool, make: Callable[[], T]) -> T:
@@ -171,8 +171,9 @@ def _refuse(problems: Sequence[str], *, as_json: bool, text: str | None = None) 
     raise SystemExit(1)
 
 
-def _show(plan: Plan, *, applied: bool, as_json: bool) -> None:
-    _tell(plan_text.document(plan, applied=applied), list(plan_text.lines(plan, applied=applied)), as_json=as_json)
+def _show(made: Made, *, applied: bool, as_json: bool) -> None:
+    document = {**plan_text.document(made.plan, applied=applied), **document_of(made.held)}
+    _tell(document, list(plan_text.lines(made.plan, applied=applied)), as_json=as_json)
 
 
 def _tell(document: object, lines: Sequence[str], *, as_json: bool) -> None:

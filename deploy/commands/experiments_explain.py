@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from deploy.experiments.desk import read_here
+from deploy.experiments.desk import read_here, tell
 from deploy.experiments.yaml_files import load
 from deploy.settings import environment
 from producers.main import now_us
@@ -84,7 +84,9 @@ def _as_workers(settings: ExperimentSettings) -> Snapshot:
 
 def _definitions(file: Path | None, here: ExperimentSettings) -> Snapshot:
     if file is None:
-        return snapshot_of(read_here().revisions)
+        held = read_here()
+        tell(held)
+        return snapshot_of(held.revisions)
     try:
         document = load(file)
         if _is_complete(document):

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import click
 
-from deploy.experiments.desk import read_here, tell_refused
+from deploy.experiments.desk import read_here, tell
+from deploy.experiments.held import document
 from schemas.events import ExperimentDefinition, ExperimentId, Micros
 from schemas.experiment_history import histories_of
 from schemas.experiment_plans import shown
@@ -25,19 +26,18 @@ _NOT_SHOWN = frozenset({"experiment_id", "revision", "changed_at", "effective_at
 
 
 @click.command(name="list", epilog=LIST)
-@click.option("--json", "as_json", is_flag=True, help="Print the newest revisions, and records that are none, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the newest revisions, and records that workers refuse, as JSON.")
 def list_all(*, as_json: bool) -> None:
-    """List the experiments, each as it stands now."""
+    """List the experiments, each as it stands now: its newest revision that workers take."""
     held = read_here()
     newest = [history[-1] for history in histories_of(held.revisions).values()]
     if as_json:
-        standing, wrong = map(dataclasses.asdict, newest), map(dataclasses.asdict, held.refused)
-        click.echo(json.dumps({"experiments": list(standing), "refused": list(wrong)}))
+        click.echo(json.dumps({"experiments": [dataclasses.asdict(each) for each in newest], **document(held)}))
         return
     for each in newest:
         where = f"  {each.layer_id} {shown(each.bucket_ranges)}" if each.layer_id else ""
         click.echo(f"{each.experiment_id}:{each.revision}  {each.kind}  {each.status}  {', '.join(each.surfaces)}{where}")
-    tell_refused(held)
+    tell(held)
 
 
 @click.command(epilog=SHOW)
@@ -45,7 +45,9 @@ def list_all(*, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print all revisions as JSON, the oldest first.")
 def show(experiment: str, *, as_json: bool) -> None:
     """Show EXPERIMENT as it stands, and who changed it when. Exits with 1 where there is no such experiment."""
-    history = histories_of(read_here().revisions).get(ExperimentId(experiment))
+    held = read_here()
+    tell(held)
+    history = histories_of(held.revisions).get(ExperimentId(experiment))
     if history is None:
         raise click.ClickException(f"{experiment}: there is no such experiment")
     if as_json:

@@ -1,4 +1,4 @@
-"""What the commands do with experiments: read the topic, plan, apply. Every error of a part is a PartUnreachable here."""
+"""What the commands do with the topic of experiments: read it, apply plans. A part's errors are PartUnreachable."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from deploy.experiments.held import Held, held_of, remarks
 from deploy.experiments.yaml_files import load
 from deploy.settings import environment
 from producers.config import ProducerSettings
@@ -27,11 +28,11 @@ class ChangedMeanwhile(Exception):  # noqa: N818 - says what is the case
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What the topic holds."""
+class Made:
+    """A plan, and what it was made on."""
 
-    revisions: Sequence[ExperimentDefinition]
-    refused: Sequence[Refused]
+    plan: Plan
+    held: Held
 
 
 Planner = Callable[[Held], Plan]
@@ -61,42 +62,52 @@ def read_here() -> Held:
     return read(settings_here())
 
 
-def tell_refused(held: Held) -> None:
-    """What in the topic is no experiment, on stderr: a list or a plan stands without it."""
-    for refused in held.refused:
-        click.echo(f"not an experiment: {refused.where}, key {refused.key!r}: {refused.problem}", err=True)
+def tell(held: Held) -> None:
+    """What is wrong with the topic, on stderr."""
+    for remark in remarks(held):
+        click.echo(remark, err=True)
 
 
 def read(settings: ProducerSettings) -> Held:
     """Raises PartUnreachable."""
-    log = experiment_log_for(settings)
-    try:
-        with _reachable(settings):
-            return Held(*read_to_end(log, READ_TIMEOUT_S))
-    finally:
-        log.close()
+    return held_of(_found(settings))
 
 
-def apply(settings: ProducerSettings, make_plan: Planner, expected_hash: str | None = None) -> Plan:
+def apply(settings: ProducerSettings, make_plan: Planner, expected_hash: str | None = None) -> Made:
     """Make the plan once nobody else can change the topic, publish it, and return it.
 
     Raises ChangedMeanwhile where it is not the one that is expected, Overtaken, PlanRefused and PartUnreachable.
     """
-    made: list[Plan] = []
+    made: list[Made] = []
 
     def choose() -> Sequence[ExperimentDefinition]:
-        made.append(make_plan(read(settings)))
-        if expected_hash not in {None, made[0].plan_hash}:
+        held = read(settings)
+        plan = make_plan(held)
+        if expected_hash not in {None, plan.plan_hash}:
             raise ChangedMeanwhile("the experiments have changed since this was planned; nothing was published. Plan again")
-        return made[0].revisions()
+        made.append(Made(plan, held))
+        return plan.revisions()
 
+    _publish(settings, choose)
+    return made[0]
+
+
+def _found(settings: ProducerSettings) -> Sequence[ExperimentDefinition | Refused]:
+    log = experiment_log_for(settings)
+    try:
+        with _reachable(settings):
+            return read_to_end(log, READ_TIMEOUT_S)
+    finally:
+        log.close()
+
+
+def _publish(settings: ProducerSettings, choose: Callable[[], Sequence[ExperimentDefinition]]) -> Sequence[ExperimentDefinition]:
     publisher = publisher_for(settings)
     try:
         with _reachable(settings):
-            publisher.publish(choose, STEP_TIMEOUT_S)
+            return publisher.publish(choose, STEP_TIMEOUT_S)
     finally:
         publisher.close()
-    return made[0]
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deploy.experiments.desk import Held
+from deploy.experiments.held import Held
 from deploy.settings import WAREHOUSE_READ_URL, WAREHOUSE_URL, environment, home_of, nothing_runs
 from schemas.errors import PartUnreachable
 from schemas.events import ExperimentDefinition
@@ -21,7 +21,7 @@ def planned(wishes: Sequence[ExperimentDefinition], held: Held, author: Author) 
     shrinks = list(shrinks_of(wishes, held.revisions, author.now))
     takeovers = list(takeovers_of(wishes, held.revisions))
     if not shrinks and not takeovers:
-        return plan_of(wishes, held.revisions, author)
+        return plan_of(wishes, held.revisions, author, highest=held.highest)
     with _warehouse() as warehouse:
         settlements = {
             shrink.wish.experiment_id: settled(shrink, _exposed_units(warehouse, shrink.base, shrink.left_out))
@@ -30,7 +30,7 @@ def planned(wishes: Sequence[ExperimentDefinition], held: Held, author: Author) 
         problems = [fault for takeover in takeovers if (fault := _fault_of(warehouse, takeover))]
     if problems:
         raise PlanRefused(tuple(problems))
-    return plan_of(wishes, held.revisions, author, settlements)
+    return plan_of(wishes, held.revisions, author, settlements, held.highest)
 
 
 def _warehouse() -> "Warehouse":

@@ -17,6 +17,7 @@ from confluent_kafka import Producer
 from fastavro.types import Schema
 
 from deploy.cli import main
+from deploy.experiments.held import held_of
 from deploy.experiments.yaml_files import load
 from producers.config import ProducerSettings
 from producers.errors import SchemaUnavailable
@@ -125,7 +126,7 @@ def test_an_experiments_life_by_its_commands(installation: Mapping[str, str], tm
     path = write(tmp_path / "ab-1.json", {**WISH, "bucket_ranges": [{"first": 0, "end": 10_000}]})
     planned = answer("plan", path)
     assert (planned["applied"], [change["base"] for change in planned["changes"]]) == (False, [None])
-    assert answer("list") == {"experiments": [], "refused": []}
+    assert answer("list") == {"experiments": [], "refused": [], "refused_before": 0}
     applied = answer("apply", path, "--plan", planned["plan_hash"], "--by", "alice")
     revision = applied["changes"][0]["revision"]
     assert (revision["revision"], revision["changed_by"], revision["plan_hash"]) == (1, "alice", planned["plan_hash"])
@@ -183,7 +184,7 @@ def test_of_two_that_publish_at_once_one_wins_and_nothing_of_the_other_is_there(
     thread.join(60)
     assert [type(each) for each in outcome] == [Overtaken]
     log = experiment_log_for(settings)
-    assert read_to_end(log, 15) == ([winner], [])
+    assert read_to_end(log, 15) == [winner]
     for part in (one, other, log):
         part.close()
 
@@ -205,9 +206,8 @@ def test_two_applies_at_once_never_build_on_the_same_revision(installation: Mapp
     won = sorted((each["changes"][0]["revision"] for each in answers if each["changes"]), key=lambda each: int(each["revision"]))
     assert [process.returncode for process in both] == [0 if each["changes"] else 1 for each in answers]
     log = experiment_log_for(ProducerSettings.from_environment(installation))
-    revisions, _ = read_to_end(log, 15)
+    standing = held_of(read_to_end(log, 15)).revisions
     log.close()
-    standing = sorted(revisions, key=lambda each: each.revision)
     assert [each.revision for each in standing] == list(range(1, len(won) + 2))
     assert [each.owner for each in standing[1:]] == [each["owner"] for each in won]
 
@@ -277,4 +277,4 @@ def test_records_that_are_no_revisions_are_named_and_stop_nobody(installation: M
     applied = run("apply", write(tmp_path / "ab-1.json", WISH), variables=installation)
     assert applied.exit_code == 0, applied.output
     for stderr in (applied.stderr, run("list", variables=installation).stderr):
-        assert stderr.count("not an experiment") == 5
+        assert stderr.count("workers refuse") == 5

@@ -86,6 +86,48 @@ def test_a_revision_that_is_named_has_to_be_the_one_that_comes(revision: int, ch
     assert refusal.value.problems == (fault,)
 
 
+PAST_THE_DESK = {ExperimentId("ab-1"): 4}
+"""Workers refuse ab-1:4, which the topic has."""
+
+
+def test_what_comes_is_numbered_after_what_workers_refuse_and_made_on_what_they_take() -> None:
+    (change,) = plan_of([replace(WISH, owner="else")], [DEFINITION], LATER, highest=PAST_THE_DESK).changes
+    assert (change.revision.revision, change.base) == (5, DEFINITION)
+    assert change.differences == ("numbered after ab-1:4, which workers refuse", "owner: ranking → else")
+    (new,) = plan_of([WISH], [], LATER, highest=PAST_THE_DESK).changes
+    assert (new.revision.revision, new.base) == (5, None)
+
+
+def test_what_stands_is_published_again_over_what_workers_refuse() -> None:
+    again = plan_of([WISH], [DEFINITION], LATER, highest=PAST_THE_DESK)
+    (revision,) = again.revisions()
+    assert replace(revision, revision=1, changed_by="somebody", changed_at=NOW, effective_at=NOW, plan_hash=None) == DEFINITION
+    healed = plan_of([WISH], [DEFINITION, revision], LATER, highest={ExperimentId("ab-1"): revision.revision})
+    assert (healed.changes, healed.unchanged) == ((), ("ab-1",))
+    with pytest.raises(PlanRefused, match="names the revision 1, and 1 stands; leave it out, or make it 5"):
+        plan_of([replace(WISH, revision=1)], [DEFINITION], LATER, highest=PAST_THE_DESK)
+
+
+def test_what_is_published_again_takes_effect_when_it_would_have() -> None:
+    for effective_at in (NOW + 5_000, NOW - 5_000):
+        standing = replace(DEFINITION, effective_at=Micros(effective_at))
+        (revision,) = plan_of([WISH], [standing], LATER, highest=PAST_THE_DESK).revisions()
+        assert revision.effective_at == max(effective_at, LATER.now)
+    seen = replace(DEFINITION, kind=ExperimentKind.OBSERVED, effective_at=Micros(5))
+    (revision,) = plan_of([replace(seen, effective_at=Micros(0), revision=0)], [seen], LATER, highest=PAST_THE_DESK).revisions()
+    assert revision.effective_at == 5
+
+
+def test_after_an_end_nothing_is_published_over_what_workers_refuse() -> None:
+    end = replace(DEFINITION, status=ExperimentStatus.ENDED)
+    assert plan_of([replace(end, revision=0)], [end], LATER, highest=PAST_THE_DESK).unchanged == ("ab-1",)
+
+
+def test_the_hash_is_another_one_where_more_has_come_that_workers_refuse() -> None:
+    hashes = {plan_of([WISH], [PARTLY], LATER, highest={ExperimentId("ab-1"): highest}).plan_hash for highest in (1, 2, 3)}
+    assert len(hashes) == 3
+
+
 def test_an_experiment_is_wished_for_once() -> None:
     with pytest.raises(PlanRefused, match="ab-1: is wished for more than once"):
         planned(WISH, WISH)

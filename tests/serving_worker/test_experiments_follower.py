@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.experiments.held import held_of, stopped
 from producers.experiment_log import LogUnavailable, Refused
 from schemas.events import BucketRange, ExperimentDefinition, ExperimentId, ExperimentStatus, Micros, UnitId
 from schemas.experiment_history import broken_rules
+from schemas.experiment_plans import Author
 from serving_worker.experiments.assignment import Asker, Reason
 from serving_worker.experiments.decision import decide
 from serving_worker.experiments.definitions import ExperimentFile, Snapshot
@@ -151,7 +153,8 @@ def test_a_bad_definition_is_refused_by_name_and_the_good_ones_go_on(host: Host)
     assert [each.experiment_id for each in host.contents().revisions] == ["ab-1", "ab-2"]
     assert "refused ab-1:2: arm_salt cannot change" in str(host.reader.problem)
     assert "refused ab-9:1: no such schema" in str(host.reader.problem)
-    host.reads(replace(STOPPED, revision=3), replace(other, experiment_id=ExperimentId("ab-9"), revision=2, arm_salt="arm-9"))
+    healing = stopped(DEFINITION.experiment_id, held_of([DEFINITION, moved, garbage, other]), Author("alice", NOW))
+    host.reads(*healing.revisions(), replace(other, experiment_id=ExperimentId("ab-9"), revision=2, arm_salt="arm-9"))
     assert host.reason() == Reason.NOT_RUNNING
     assert host.reader.problem is None, "later revisions have healed both"
 

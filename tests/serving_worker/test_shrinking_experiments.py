@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from deploy.cli import main
+from deploy.experiments.held import held_of
 from producers.config import ProducerSettings
 from producers.experiment_log import read_to_end
 from producers.main import emitter_from_environment, experiment_log_for, now_us
@@ -52,7 +53,7 @@ class Desk:
 
     def revisions(self) -> list[ExperimentDefinition]:
         with closing(experiment_log_for(ProducerSettings.from_environment(self._installation))) as log:
-            return read_to_end(log, 30)[0]
+            return list(held_of(read_to_end(log, 30)).revisions)
 
     def expose(self, units: Iterable[UnitId], snapshot: Snapshot, **forced: str) -> None:
         """What a worker with this snapshot says of them, on its way to the topic."""

@@ -1,0 +1,154 @@
+"""What is written to the topic past the desk: the desk says so, and what it does counts."""
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from deploy.cli import main
+from deploy.experiments.held import Held, held_of, remarks, stopped
+from deploy.experiments.shrinking import planned
+from producers.config import ProducerSettings
+from producers.experiment_log import Refused
+from producers.main import experiment_log_for, now_us, publisher_for
+from schemas.events import ExperimentDefinition, ExperimentStatus, Micros
+from schemas.experiment_plans import Author, PlanRefused
+from schemas.experiment_rules import REVISION_MAX
+from serving_worker.experiments.assignment import Reason
+from serving_worker.experiments.follower import Follower
+from serving_worker.experiments.snapshot_file import Contents, decode_body, split
+from tests.schemas.experiment_samples import DEFINITION, DOCUMENT, NOW
+from tests.serving_worker.test_experiments_follower import Host
+from tests.waiting import eventually
+
+ID = DEFINITION.experiment_id
+ALICE = Author("alice", Micros(NOW + 10))
+AS_WRITTEN = replace(DEFINITION, revision=0, changed_by="", changed_at=Micros(0), effective_at=Micros(0))
+"""The owner's file."""
+FILLED_IN = {"revision", "changed_by", "changed_at", "effective_at"}
+WISH = {name: value for name, value in DOCUMENT.items() if name not in FILLED_IN}
+SALTED = replace(DEFINITION, revision=2, arm_salt="another")
+PAST_THE_DESK = (
+    SALTED,
+    replace(SALTED, status=ExperimentStatus.ENDED),
+    replace(DEFINITION, revision=2, layer_salt="another"),
+    replace(DEFINITION, revision=2, arms=DEFINITION.arms[::-1]),
+    replace(DEFINITION, revision=7, owner=""),
+)
+
+
+def contents_of(path: Path) -> Contents:
+    return decode_body(split(path.read_bytes())[1])
+
+
+@pytest.mark.parametrize("bad", PAST_THE_DESK)
+def test_a_stop_counts_whatever_was_written_past_the_desk(bad: ExperimentDefinition, tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.reads(DEFINITION)
+    host.reads(bad)
+    assert host.reason() == Reason.ASSIGNED
+    held = held_of([DEFINITION, bad])
+    assert [remark.startswith(f"workers refuse ab-1:{bad.revision}: ") for remark in remarks(held)] == [True]
+    (end,) = stopped(ID, held, ALICE).revisions()
+    assert (end.revision, end.arm_salt) == (bad.revision + 1, DEFINITION.arm_salt)
+    host.now = ALICE.now
+    host.reads(end)
+    assert host.reason() == Reason.NOT_RUNNING
+    assert host.contents() == Contents((DEFINITION, end))
+    assert held_of([DEFINITION, bad, end]).revisions == host.contents().revisions
+    with pytest.raises(PlanRefused, match="ab-1: has ended"):
+        stopped(ID, held_of([DEFINITION, bad, end]), ALICE)
+
+
+@pytest.mark.parametrize("bad", PAST_THE_DESK)
+def test_the_owners_file_applied_again_heals(bad: ExperimentDefinition, tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.reads(DEFINITION, bad)
+    assert host.reason() == Reason.ASSIGNED
+    assert f"refused ab-1:{bad.revision}" in str(host.reader.problem)
+    (again,) = planned([AS_WRITTEN], held_of([DEFINITION, bad]), ALICE).revisions()
+    host.now = ALICE.now
+    host.reads(again)
+    assert (host.reason(), host.reader.problem) == (Reason.ASSIGNED, None)
+    healed = held_of([DEFINITION, bad, again])
+    assert (list(remarks(healed)), planned([AS_WRITTEN], healed, ALICE).unchanged) == ([], (ID,))
+
+
+def test_an_experiment_of_which_workers_take_nothing_is_none_and_can_begin() -> None:
+    held = held_of([replace(DEFINITION, owner="")])
+    with pytest.raises(PlanRefused, match="there is no such experiment"):
+        stopped(ID, held, ALICE)
+    (first,) = planned([AS_WRITTEN], held, ALICE).revisions()
+    assert held_of([replace(DEFINITION, owner=""), first]) == Held((first,), highest={ID: 2})
+
+
+@pytest.mark.parametrize(
+    ("key", "following"),
+    [("ab-1:5", 6), (f"ab-1:{REVISION_MAX}", 2), pytest.param(f"ab-1:{'9' * 5_000}", 2, id="endless"), ("ab-1", 2)],
+)
+def test_a_record_that_is_none_takes_the_number_that_its_key_names_if_others_can_follow(key: str, following: int) -> None:
+    (end,) = stopped(ID, held_of([DEFINITION, Refused("topic[0] at 7", key, "no such schema")]), ALICE).revisions()
+    assert end.revision == following
+
+
+def test_what_is_refused_is_told_by_name_and_the_rest_by_number() -> None:
+    held = held_of([Refused(f"topic[0] at {place}", "k", "no such schema") for place in range(101)])
+    told = list(remarks(held))
+    assert told[0] == "workers refuse topic[0] at 1, key 'k': no such schema"
+    assert told[-1] == "workers refuse 1 more before them"
+
+
+class Installation:
+    """Its commands, and a host of it whose worker asks Kafka only now and then."""
+
+    def __init__(self, variables: Mapping[str, str], directory: Path) -> None:
+        self.snapshot, self.file = directory / "experiments", directory / "ab-1.json"
+        self._variables, self._settings = variables, ProducerSettings.from_environment(variables)
+        self.file.write_text(json.dumps(WISH), encoding="utf-8")
+
+    def run(self, *arguments: str, **variables: str) -> Result:
+        return CliRunner().invoke(main, ["experiments", *arguments], env={**self._variables, **variables})
+
+    def said(self, *arguments: str, **variables: str) -> Any:
+        result = self.run(*arguments, "--json", **variables)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    def past_the_desk(self, *revisions: ExperimentDefinition) -> None:
+        with closing(publisher_for(self._settings)) as publisher:
+            publisher.publish(lambda: revisions, 15)
+
+    def follow(self) -> Contents:
+        with closing(experiment_log_for(self._settings)) as log:
+            assert eventually(Follower(log, self.snapshot, now_us).round, 30)
+        return contents_of(self.snapshot)
+
+
+@pytest.fixture
+def here(installation: Mapping[str, str], tmp_path: Path) -> Installation:
+    return Installation(installation, tmp_path)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("command", ["stop", "apply"])
+def test_the_commands_say_what_workers_refuse_and_heal_it(here: Installation, command: str) -> None:
+    here.said("apply", str(here.file))
+    (running,) = here.follow().revisions
+    here.past_the_desk(replace(running, revision=2, arm_salt="another"))
+    assert [each.key for each in here.follow().refused] == ["ab-1:2"]
+    listed, told = here.said("list"), here.run("list")
+    assert [each["revision"] for each in listed["experiments"]] == [1]
+    assert [each["key"] for each in listed["refused"]] == ["ab-1:2"]
+    assert "workers refuse ab-1:2: arm_salt cannot change" in told.stderr
+    done = here.said(command, "ab-1" if command == "stop" else str(here.file))
+    assert (done["changes"][0]["revision"]["revision"], done["changes"][0]["base"]) == (3, 1)
+    assert [each["key"] for each in done["refused"]] == ["ab-1:2"]
+    contents = here.follow()
+    assert [(each.revision, each.status == "ended") for each in contents.revisions] == [(1, False), (3, command == "stop")]
+    assert contents.refused == ()
+    assert here.said("list")["refused"] == []
