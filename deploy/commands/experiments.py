@@ -16,6 +16,9 @@ COMMANDS = {
     "list": Command("deploy.commands.experiments_view:list_all", "List the experiments."),
     "show": Command("deploy.commands.experiments_view:show", "Show an experiment with all its revisions."),
     "explain": Command("deploy.commands.experiments_explain:explain", "Say which arms a unit is in, step by step."),
+    "restore": Command(
+        "deploy.commands.experiments_restore:restore", "Put back, from a host's snapshot, what the topic has lost."
+    ),
     "kill": Command("deploy.commands.experiments_kill:kill", "Stop an experiment on this host, with or without Kafka."),
     "size": Command("deploy.commands.experiments_size:size", "Say how many units an experiment needs, and how long."),
 }

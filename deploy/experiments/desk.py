@@ -1,4 +1,4 @@
-"""What the commands do with the topic of experiments: read it, apply plans. A part's errors are PartUnreachable."""
+"""What the commands do with the topic of experiments: read it, apply plans, put it back. A part's errors are PartUnreachable."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,17 +7,21 @@ from pathlib import Path
 
 import click
 
-from deploy.experiments.held import Held, held_of, remarks
+from deploy.experiments.held import Held, held_of, lacking, remarks
 from deploy.experiments.yaml_files import load
 from deploy.settings import environment
 from producers.config import ProducerSettings
 from producers.errors import PublishError, SchemaUnavailable
 from producers.experiment_log import LogUnavailable, Refused, read_to_end
 from producers.main import experiment_log_for, publisher_for
-from schemas.errors import PartUnreachable
+from schemas.environment import Environment
+from schemas.errors import ContractError, PartUnreachable
 from schemas.events import ExperimentDefinition
 from schemas.experiment_files import ExperimentFileError, read_wishes
-from schemas.experiment_plans import Plan
+from schemas.experiment_plans import Plan, PlanRefused
+from schemas.experiment_rules import name_of
+from serving_worker.config import ExperimentSettings
+from serving_worker.experiments.snapshot_file import decode_body, split
 
 READ_TIMEOUT_S = 15.0
 STEP_TIMEOUT_S = 15.0
@@ -70,7 +74,8 @@ def tell(held: Held) -> None:
 
 def read(settings: ProducerSettings) -> Held:
     """Raises PartUnreachable."""
-    return held_of(_found(settings))
+    here = _revisions_here()
+    return held_of(_found(settings), here)
 
 
 def apply(settings: ProducerSettings, make_plan: Planner, expected_hash: str | None = None) -> Made:
@@ -90,6 +95,41 @@ def apply(settings: ProducerSettings, make_plan: Planner, expected_hash: str | N
 
     _publish(settings, choose)
     return made[0]
+
+
+def restore(settings: ProducerSettings, snapshot: Path) -> Sequence[ExperimentDefinition]:
+    """Publish the revisions of a host's copy that the topic has not, as they are, and return them.
+
+    Raises PlanRefused where workers would refuse them beside what the topic has by now, Overtaken, PartUnreachable, and OSError
+    and ContractError where the copy cannot be read.
+    """
+    copied = _revisions_of(snapshot)
+
+    def choose() -> Sequence[ExperimentDefinition]:
+        found = _found(settings)
+        lost = lacking(copied, found)
+        if refused := lacking(lost, held_of([*found, *lost]).revisions):
+            beside = "workers would refuse it beside what the topic has by now"
+            raise PlanRefused(tuple(f"{name_of(each)}: {beside}" for each in refused))
+        return lost
+
+    return _publish(settings, choose)
+
+
+def _revisions_here() -> Sequence[ExperimentDefinition]:
+    """Of the copy that this host's workers serve, if the environment names one."""
+    path = ExperimentSettings.read(Environment(environment())).snapshot
+    try:
+        return () if path is None else _revisions_of(path)
+    except FileNotFoundError:
+        return ()
+    except (OSError, ContractError) as error:
+        click.echo(f"{path}: {error}; whether the topic has all that is in it is not known", err=True)
+        return ()
+
+
+def _revisions_of(snapshot: Path) -> Sequence[ExperimentDefinition]:
+    return decode_body(split(snapshot.read_bytes())[1]).revisions
 
 
 def _found(settings: ProducerSettings) -> Sequence[ExperimentDefinition | Refused]:

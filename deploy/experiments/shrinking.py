@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deploy.experiments.held import Held
+from deploy.experiments.held import Held, refuse_lost
 from deploy.settings import WAREHOUSE_READ_URL, WAREHOUSE_URL, environment, home_of, nothing_runs
 from schemas.errors import PartUnreachable
 from schemas.events import ExperimentDefinition
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def planned(wishes: Sequence[ExperimentDefinition], held: Held, author: Author) -> Plan:
     """Raises PlanRefused, and PartUnreachable where the warehouse has to be asked and does not know."""
+    refuse_lost(held, {wish.experiment_id for wish in wishes})
     shrinks = list(shrinks_of(wishes, held.revisions, author.now))
     takeovers = list(takeovers_of(wishes, held.revisions))
     if not shrinks and not takeovers:

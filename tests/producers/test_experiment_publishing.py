@@ -126,7 +126,7 @@ def test_an_experiments_life_by_its_commands(installation: Mapping[str, str], tm
     path = write(tmp_path / "ab-1.json", {**WISH, "bucket_ranges": [{"first": 0, "end": 10_000}]})
     planned = answer("plan", path)
     assert (planned["applied"], [change["base"] for change in planned["changes"]]) == (False, [None])
-    assert answer("list") == {"experiments": [], "refused": [], "refused_before": 0}
+    assert answer("list") == {"experiments": [], "refused": [], "refused_before": 0, "lost": []}
     applied = answer("apply", path, "--plan", planned["plan_hash"], "--by", "alice")
     revision = applied["changes"][0]["revision"]
     assert (revision["revision"], revision["changed_by"], revision["plan_hash"]) == (1, "alice", planned["plan_hash"])

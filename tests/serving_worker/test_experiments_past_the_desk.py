@@ -1,4 +1,4 @@
-"""What is written to the topic past the desk: the desk says so, and what it does counts."""
+"""What is written to the topic past the desk, and what the topic has lost: the desk says so, and what it does counts."""
 
 import json
 from collections.abc import Mapping
@@ -11,19 +11,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 from deploy.cli import main
-from deploy.experiments.held import Held, held_of, remarks, stopped
+from deploy.experiments.held import Held, held_of, refuse_lost, remarks, stopped
 from deploy.experiments.shrinking import planned
 from producers.config import ProducerSettings
 from producers.experiment_log import Refused
 from producers.main import experiment_log_for, now_us, publisher_for
-from schemas.events import ExperimentDefinition, ExperimentStatus, Micros
+from schemas.events import BucketRange, ExperimentDefinition, ExperimentId, ExperimentStatus, Micros
 from schemas.experiment_plans import Author, PlanRefused
 from schemas.experiment_rules import REVISION_MAX
 from serving_worker.experiments.assignment import Reason
 from serving_worker.experiments.follower import Follower
-from serving_worker.experiments.snapshot_file import Contents, decode_body, split
+from serving_worker.experiments.snapshot_file import Contents, decode_body, encode_body, split, write
 from tests.schemas.experiment_samples import DEFINITION, DOCUMENT, NOW
-from tests.serving_worker.test_experiments_follower import Host
+from tests.serving_worker.test_experiments_follower import STOPPED, Host
 from tests.waiting import eventually
 
 ID = DEFINITION.experiment_id
@@ -103,6 +103,19 @@ def test_what_is_refused_is_told_by_name_and_the_rest_by_number() -> None:
     assert told[-1] == "workers refuse 1 more before them"
 
 
+@pytest.mark.parametrize("found", [[], [replace(DEFINITION, bucket_ranges=(BucketRange(0, 1),))]])
+def test_what_this_hosts_workers_have_and_the_topic_has_lost_is_not_built_on(found: list[ExperimentDefinition]) -> None:
+    held = held_of(found, [DEFINITION])
+    assert held.lost == (DEFINITION,)
+    assert list(remarks(held))[-1].startswith("the topic has lost ab-1:1, which this host's workers have")
+    with pytest.raises(PlanRefused, match="the topic has lost ab-1:1"):
+        stopped(ID, held, ALICE)
+    with pytest.raises(PlanRefused, match="the topic has lost ab-1:1"):
+        planned([AS_WRITTEN], held, ALICE)
+    refuse_lost(held, {ExperimentId("ab-2")})
+    assert held_of([DEFINITION, STOPPED], [DEFINITION]).lost == ()
+
+
 class Installation:
     """Its commands, and a host of it whose worker asks Kafka only now and then."""
 
@@ -152,3 +165,33 @@ def test_the_commands_say_what_workers_refuse_and_heal_it(here: Installation, co
     assert [(each.revision, each.status == "ended") for each in contents.revisions] == [(1, False), (3, command == "stop")]
     assert contents.refused == ()
     assert here.said("list")["refused"] == []
+
+
+@pytest.mark.integration
+def test_a_topic_that_was_lost_is_put_back_from_a_hosts_snapshot(here: Installation) -> None:
+    lost = [DEFINITION, replace(DEFINITION, revision=2, owner="else")]
+    write(here.snapshot, 1, now_us(), encode_body(Contents(tuple(lost))))
+    named = {"TAILRACE_EXPERIMENTS_SNAPSHOT": str(here.snapshot)}
+    assert here.said("list", **named)["lost"] == ["ab-1:1", "ab-1:2"]
+    for command in (("plan", str(here.file)), ("apply", str(here.file)), ("stop", "ab-1")):
+        refused = here.run(*command, **named)
+        assert (refused.exit_code, "`tailrace experiments restore`" in refused.stderr) == (1, True)
+    assert here.said("restore", str(here.snapshot)) == {"restored": ["ab-1:1", "ab-1:2"]}
+    assert here.said("restore", str(here.snapshot)) == {"restored": []}
+    assert here.said("stop", "ab-1", **named)["changes"][0]["revision"]["revision"] == 3
+    assert [each.revision for each in here.follow().revisions] == [1, 2, 3]
+
+
+@pytest.mark.integration
+def test_nothing_is_put_back_over_what_stands_against_it(here: Installation, tmp_path: Path) -> None:
+    here.said("apply", str(here.file))
+    write(here.snapshot, 1, now_us(), encode_body(Contents((DEFINITION, STOPPED))))
+    refused = here.run("restore", str(here.snapshot))
+    assert (refused.exit_code, "ab-1:1: workers would refuse it beside what the topic has by now" in refused.stderr) == (1, True)
+    assert len(here.said("show", "ab-1")) == 1
+    here.snapshot.write_bytes(b"torn")
+    torn = here.run("list", TAILRACE_EXPERIMENTS_SNAPSHOT=str(here.snapshot))
+    assert (torn.exit_code, f"{here.snapshot}: its head is not one" in torn.stderr) == (0, True)
+    assert here.run("restore", str(here.snapshot)).exit_code == 2
+    absent = {"TAILRACE_EXPERIMENTS_SNAPSHOT": str(tmp_path / "nobody-has-followed-here")}
+    assert (here.run("list", **absent).exit_code, here.run("list", **absent).stderr) == (0, "")
