@@ -18,7 +18,7 @@ from schemas.errors import ContractError
 from schemas.events import BucketRange, ExperimentDefinition, ExperimentId, ExperimentKind, ExperimentStatus, Micros
 from schemas.experiment_history import broken_rules, histories_of
 from schemas.experiment_ranges import size
-from schemas.experiment_rules import BUCKETS, name_of
+from schemas.experiment_rules import BUCKETS, id_faults, name_of
 from schemas.experiment_shrinks import Settlement, shrinks_of
 
 FILLED = frozenset({"revision", "changed_by", "changed_at", "effective_at", "ended_at", "plan_hash"})
@@ -150,6 +150,8 @@ def _settled(wish: ExperimentDefinition, settlements: Mapping[ExperimentId, Sett
 
 def _naming_faults(wish: ExperimentDefinition, place: _Place) -> Iterator[str]:
     """A wish may name its revision: the one that stands, as long as nothing is to be published, or the next one."""
+    if place.base is None:
+        yield from id_faults(wish.experiment_id)
     if wish.revision == 0:
         return
     following = place.highest + 1

@@ -25,6 +25,7 @@ ASSIGNED_KINDS = PLACED_KINDS | {ExperimentKind.HOLDBACK}
 _NAMED = ("experiment_id", "owner", "hypothesis", "unit_type", "changed_by")
 _PLACED = ("layer_id", "layer_salt", "arm_salt")
 _NOT_OF_A_HOLDBACK = ("layer_id", "layer_salt", "surfaces", "eligibility", "bucket_ranges")
+_IDS = re.compile(r"[A-Za-z0-9._-]+")
 _NAMES = re.compile(r"(.*):([0-9]{1,10})", re.DOTALL)
 
 
@@ -36,6 +37,15 @@ def named_by(name: str) -> tuple[ExperimentId, int] | None:
     """The experiment and the revision that such a name is of; None where it is none. Keys of foreign records may be anything."""
     parts = _NAMES.fullmatch(name)
     return None if parts is None else (ExperimentId(parts[1]), int(parts[2]))
+
+
+def id_faults(experiment_id: ExperimentId) -> Iterator[str]:
+    """For a new experiment only: one that runs has to be served, and stopped, under whatever id it has."""
+    if not _IDS.fullmatch(experiment_id):
+        yield (
+            f"{experiment_id!r} is no id for a new experiment: kill files and requests could not name it; "
+            "letters A to Z and a to z, digits, and . _ - can be named"
+        )
 
 
 def faults_of(definition: ExperimentDefinition) -> Iterator[str]:

@@ -27,7 +27,7 @@ FILE = """\b
 A file is YAML (or JSON): one definition or a list, with the fields of ExperimentDefinition. What apply fills in is left
 out: revision, changed_by, changed_at, effective_at (or a time that lies ahead), ended_at, plan_hash.
 \b
-  experiment_id: ranking-2026
+  experiment_id: ranking-2026    # letters A to Z and a to z, digits, and . _ -
   kind: ab                       # ab, aa (arms alike), holdback, observed
   owner: ranking
   hypothesis: Sampling earns more clicks than the list.

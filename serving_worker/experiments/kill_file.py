@@ -21,7 +21,9 @@ def read_killed(path: Path | None) -> frozenset[ExperimentId]:
 
 
 def kill(path: Path, experiment_id: ExperimentId, remark: str) -> bool:
-    """Whether it was not killed before. Raises OSError."""
+    """Whether it was not killed before. Raises OSError, and ValueError where a line cannot name the experiment."""
+    if [_name(line) for line in experiment_id.splitlines()] != [experiment_id]:
+        raise ValueError(f"no line of it can name {experiment_id!r}; `tailrace experiments stop` can")
     return _change(path, lambda lines: lines if _named(lines, experiment_id) else [*lines, f"{experiment_id}  # {remark}"])
 
 

@@ -128,6 +128,21 @@ def test_the_hash_is_another_one_where_more_has_come_that_workers_refuse() -> No
     assert len(hashes) == 3
 
 
+@pytest.mark.parametrize("name", ["ranking #2", "ranking 2", " ab", "ab ", "a\nb", "a\u2028b", "ab=1", "größe", ""])
+def test_an_id_that_a_kill_file_could_not_name_begins_no_experiment_and_ends_one(name: str) -> None:
+    with pytest.raises(PlanRefused, match="is no id for a new experiment"):
+        planned(replace(WISH, experiment_id=ExperimentId(name)))
+    running = replace(DEFINITION, experiment_id=ExperimentId(name or "#"))
+    (end,) = planned(ending(running), known=(running,))
+    assert end.status is ExperimentStatus.ENDED
+
+
+@pytest.mark.parametrize("name", ["ranking-2026", "A.b_c-1", "7"])
+def test_other_ids_begin_experiments(name: str) -> None:
+    (revision,) = planned(replace(WISH, experiment_id=ExperimentId(name)))
+    assert revision.experiment_id == name
+
+
 def test_an_experiment_is_wished_for_once() -> None:
     with pytest.raises(PlanRefused, match="ab-1: is wished for more than once"):
         planned(WISH, WISH)

@@ -159,6 +159,20 @@ def test_killing_says_where_and_what(tmp_path: Path) -> None:
     assert run("kill", "ab-1", "--file", str(tmp_path / "no" / "where")).exit_code == 2
 
 
+@pytest.mark.parametrize("name", ["ranking #2", "#", " ranking", "ranking ", "a\nranking", "a\x85ranking", "a\u2028ranking", ""])
+def test_what_the_kill_file_cannot_name_is_not_killed_and_nothing_else_is(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "killed"
+    result = run("kill", name, "--file", str(file))
+    assert (result.exit_code, "no line of it can name" in result.output, file.exists()) == (2, True, False)
+    assert run("kill", name, "--lift", "--file", str(file)).exit_code == 1
+
+
+def test_what_reads_back_as_itself_can_be_killed_whatever_new_ids_may_be(tmp_path: Path) -> None:
+    file = tmp_path / "killed"
+    for name in ("größe 2", "a:b=c"):
+        assert json.loads(run("kill", name, "--file", str(file), "--json").output)["killed"].count(name) == 1
+
+
 @pytest.mark.parametrize("pair", ["country", "=x"])
 def test_a_context_is_made_of_pairs(tmp_path: Path, pair: str) -> None:
     path = tmp_path / "ab-1.json"
