@@ -64,7 +64,8 @@ class Plan:
     """Of the experiments that have left out buckets, changed or not."""
 
     def revisions(self) -> tuple[ExperimentDefinition, ...]:
-        return tuple(change.revision for change in self.changes)
+        """As they take effect: who follows comes after what is given up, or a host that has read no further refuses it."""
+        return tuple(sorted((change.revision for change in self.changes), key=lambda revision: revision.effective_at))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from producers.config import ProducerSettings
 from producers.experiment_log import Refused
 from producers.main import experiment_log_for, now_us, publisher_for
 from schemas.events import BucketRange, ExperimentDefinition, ExperimentId, ExperimentStatus, Micros
+from schemas.experiment_history import QUARANTINE_S
 from schemas.experiment_plans import Author, PlanRefused
 from schemas.experiment_rules import REVISION_MAX
 from serving_worker.experiments.assignment import Reason
@@ -114,6 +115,15 @@ def test_what_this_hosts_workers_have_and_the_topic_has_lost_is_not_built_on(fou
         planned([AS_WRITTEN], held, ALICE)
     refuse_lost(held, {ExperimentId("ab-2")})
     assert held_of([DEFINITION, STOPPED], [DEFINITION]).lost == ()
+
+
+def test_what_is_published_together_is_taken_by_hosts_that_read_it_one_by_one(tmp_path: Path) -> None:
+    end, ahead = replace(AS_WRITTEN, status=ExperimentStatus.ENDED), Micros(ALICE.now + (QUARANTINE_S + 1) * 1_000_000)
+    heir = replace(AS_WRITTEN, experiment_id=ExperimentId("ab-2"), arm_salt="arm-2", effective_at=ahead)
+    host = Host(tmp_path)
+    for revision in (DEFINITION, *planned([heir, end], held_of([DEFINITION]), ALICE).revisions()):
+        host.reads(revision)
+    assert (len(host.contents().revisions), host.contents().refused) == (3, ())
 
 
 class Installation:
