@@ -349,7 +349,7 @@ def test_what_a_provider_has_opened_ends_with_it_and_begins_again(tmp_path: Path
         assert provider.resolve_string_details("policy", "popularity", in_arm("treatment")).value == "plackett_luce"
         assert "tailrace-experiments" in {thread.name for thread in set(threading.enumerate()) - before}
         provider.shutdown()
-        assert set(threading.enumerate()) <= before
+        assert eventually(lambda: set(threading.enumerate()) <= before, 30), "that of the registry ends by itself"
 
 
 def test_a_provider_of_an_environment_that_is_wrong_is_refused_at_once() -> None:
