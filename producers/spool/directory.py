@@ -4,7 +4,7 @@ Directories are named by the prefix of the producer's topics and its id: who sen
 
 Guarantees: nobody reads or removes a directory whose lock another process, or another emitter, holds. A directory is made, taken
 over and removed under the root's own lock, so that no one ever sees one between being made and being locked. Locks end with
-their holder, however it ends; a forked process lets go of its copies (`forget`), or it would hold them for its parent.
+their holder, however it ends.
 """
 
 import os
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from producers.file_lock import try_lock
+from producers.file_lock import LockFile
 from producers.spool.file_system import sync_names
 from schemas.events import ProducerId
 from schemas.topics import DEFAULT_PREFIX
@@ -27,10 +27,10 @@ PRODUCER_ID_CHARS = 36
 
 @dataclass(slots=True)
 class Claim:
-    """A directory that is ours for as long as `descriptor` is open."""
+    """A directory that is ours for as long as `lock` is open."""
 
     path: Path
-    descriptor: int
+    lock: LockFile
 
 
 class SpoolRoot:
@@ -88,40 +88,39 @@ class SpoolRoot:
         )
 
     def forget(self) -> None:
-        """In a forked process: the locks are the parent's."""
+        """In a forked process: the locks are the parent's, and stay locked."""
         while self._claims:
-            self._let_go(self._claims[-1])
+            self._claims.pop().lock.close()
 
     def _is_ours(self, path: Path) -> bool:
         return path.is_dir() and path.name[:-PRODUCER_ID_CHARS] == self._prefix
 
     def _let_go(self, claim: Claim) -> None:
         self._claims.remove(claim)
-        os.close(claim.descriptor)
+        claim.lock.let_go()
 
     def _claim(self, path: Path) -> Claim | None:
         """None where another one owns it."""
-        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        if not try_lock(descriptor):
-            os.close(descriptor)
+        lock = LockFile(path / LOCK)
+        if not lock.try_lock():
             return None
-        claim = Claim(path, descriptor)
+        claim = Claim(path, lock)
         self._claims.append(claim)
         return claim
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        descriptor = os.open(self._path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = LockFile(self._path / LOCK)
         try:
             for _ in range(ROOT_LOCK_TRIES_MAX):
-                if try_lock(descriptor):
+                if lock.try_lock():
                     break
                 time.sleep(ROOT_LOCK_PAUSE_S)
             else:
                 raise BlockingIOError(f"{self._path / LOCK} is held by another process")
             yield
         finally:
-            os.close(descriptor)
+            lock.let_go()
 
 
 def _entries(directory: str) -> list["os.DirEntry[str]"]:

@@ -1,12 +1,15 @@
 """A forked process emits under a name of its own, and its parent goes on as if nothing had happened."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.producers.programs import told_by
+from producers.spool.directory import SpoolRoot
+from tests.producers.programs import started, told_by
 
 FORK_AND_TELL = """
 import json, os, sys
@@ -102,6 +105,33 @@ emitter.close(1.0)
 print(len(SpoolRoot(Path(spool)).claim_orphans()))
 """
 
+FORKED_WITHIN = r"""
+import os, signal, sys
+from pathlib import Path
+from producers.file_lock import LockFile
+from producers.spool import directory
+from tests.producers.spools import open_log
+from tests.producers.test_spool_log import records
+
+root, step, call = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+place = LockFile if step == "try_lock" else directory
+work, calls, told = getattr(place, step), [], os.pipe()
+
+def work_and_fork(argument):
+    calls.append(argument)
+    if len(calls) == call and os.fork() == 0:
+        os.write(1, b"%d\n" % os.getpid())
+        os.write(told[1], b"!")
+        signal.pause()
+    return work(argument)
+
+setattr(place, step, work_and_fork)
+log = open_log(root / "spool")
+log.append(records(0, 10), held=True)
+os.read(told[0], 1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 LETTING_GO = """
 import gc, os, sys
 from confluent_kafka import Producer
@@ -159,3 +189,16 @@ def test_a_forked_process_never_lets_go_of_its_parents_client() -> None:
 
 def test_what_a_parent_leaves_can_be_adopted_while_its_child_lives_on(tmp_path: Path) -> None:
     assert told_by(OUTLIVING_ITS_PARENT, str(tmp_path)) == "1"
+
+
+@pytest.mark.parametrize(("step", "call"), [("try_lock", 1), ("try_lock", 2), ("sync_names", 2)])
+def test_a_process_that_is_forked_as_a_directory_is_made_holds_no_lock_of_its_host(tmp_path: Path, step: str, call: int) -> None:
+    """The root's lock is being taken, the directory's, or the former is held. The parent is killed, and the child lives on."""
+    with started(FORKED_WITHIN, str(tmp_path), step, str(call)) as process:
+        assert process.wait(30) == -signal.SIGKILL
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            assert len(SpoolRoot(tmp_path / "spool").claim_orphans()) == 1
+        finally:
+            os.kill(child, signal.SIGKILL)
