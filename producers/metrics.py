@@ -77,6 +77,7 @@ def _spool(status: EmitterStatus, spool: SpoolStatus) -> Iterator[Metric]:
         ("spool_left_directories", "Directories left to a newer release.", log.left),
         ("spool_torn", "Damaged ends of files: what a crash leaves.", log.torn),
         ("spool_corrupt", "Damaged pieces within files.", log.corrupt),
+        ("spool_passed_over", "Times a file or a directory could not be used, and was left for later.", spool.passed_over),
         ("spool_downgrades", "Times the disk could not be used.", spool.downgrades),
         ("spool_faults", "Steps on the disk that failed, and were done again.", spool.counters.faults),
     )

@@ -4,9 +4,10 @@ Directories are named by the prefix of the producer's topics and its id: who sen
 
 Guarantees: nobody reads or removes a directory whose lock another process, or another emitter, holds. A directory is made, taken
 over and removed under the root's own lock, so that no one ever sees one between being made and being locked. Locks end with
-their holder, however it ends.
+their holder, however it ends. What cannot be looked at, another user's for one, holds up nothing else.
 """
 
+import logging
 import os
 import time
 from collections.abc import Collection, Iterator
@@ -18,6 +19,8 @@ from producers.file_lock import LockFile
 from producers.spool.file_system import sync_names
 from schemas.events import ProducerId
 from schemas.topics import DEFAULT_PREFIX
+
+logger = logging.getLogger(__name__)
 
 ROOT_LOCK_TRIES_MAX = 50
 ROOT_LOCK_PAUSE_S = 0.01
@@ -34,9 +37,13 @@ class Claim:
 
 
 class SpoolRoot:
-    """Every method but `forget` raises OSError where the disk does not do it, or the root's lock is not to be had."""
+    """What takes claims, releases them or measures raises OSError where the disk does not do it, or the root's lock is not to be
+    had.
+    """
 
     def __init__(self, path: Path, prefix: str = DEFAULT_PREFIX) -> None:
+        self.passed_over = 0
+        """How often a file or a directory could not be used, and was left for later."""
         self._path, self._prefix = path, prefix
         self._claims: list[Claim] = []
 
@@ -62,42 +69,58 @@ class SpoolRoot:
         with self._locked():
             skipped = {*but, *(claim.path for claim in self._claims)}
             found = [path for path in sorted(self._path.iterdir()) if self._is_ours(path) and path not in skipped]
-            return [claim for path in found if (claim := self._claim(path)) is not None]
+            known = len(self._claims)
+            for path in found:
+                with self.passing_over(path):
+                    self._claim(path)
+            return self._claims[known:]
 
     def release(self, claim: Claim) -> None:
-        """Let go of the directory; whoever looks next adopts what is left in it. Removed where nothing is."""
-        if not claim.path.exists():  # somebody has tidied up
-            self._let_go(claim)
-            return
-        with self._locked():
-            left = [path for path in claim.path.iterdir() if path.name != LOCK]
-            if not left:
-                (claim.path / LOCK).unlink(missing_ok=True)
-                claim.path.rmdir()
-            self._let_go(claim)
+        """Let go of the directory, also where this raises; whoever looks next adopts what is left in it. Removed where nothing
+        is.
+        """
+        try:
+            if claim.path.exists():  # or somebody has tidied up
+                with self._locked():
+                    _remove_if_empty(claim.path)
+        finally:
+            self._claims.remove(claim)
+            claim.lock.let_go()
 
     def bytes_used(self, known: Collection[str] = ()) -> int:
         """Of all producers on this host, but for the directories named `known`."""
         if not self._path.is_dir():
             return 0
-        return sum(
-            entry.stat().st_size
-            for directory in os.scandir(self._path)
-            if directory.is_dir() and directory.name not in known
-            for entry in _entries(directory.path)
-        )
+        used = 0
+        for directory in [each for each in os.scandir(self._path) if each.is_dir() and each.name not in known]:
+            with self.passing_over(Path(directory.path)), os.scandir(directory.path) as entries:
+                used += sum(map(_size, entries))
+        return used
 
     def forget(self) -> None:
         """In a forked process: the locks are the parent's, and stay locked."""
         while self._claims:
             self._claims.pop().lock.close()
 
+    @contextmanager
+    def passing_over(self, path: Path) -> Iterator[None]:
+        """What goes wrong within is `path`'s alone. Nothing is, where its owner, or somebody who tidies up, has removed it."""
+        try:
+            yield
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.pass_over(path, error)
+
+    def pass_over(self, path: Path, error: OSError) -> None:
+        """Leave it for later: counted, and said the less often the more often it happens."""
+        self.passed_over += 1
+        often = self.passed_over & (self.passed_over - 1) != 0
+        level = logging.DEBUG if often else logging.WARNING
+        logger.log(level, "%s cannot be used, and is left for later, the %d. such case: %s", path, self.passed_over, error)
+
     def _is_ours(self, path: Path) -> bool:
         return path.is_dir() and path.name[:-PRODUCER_ID_CHARS] == self._prefix
-
-    def _let_go(self, claim: Claim) -> None:
-        self._claims.remove(claim)
-        claim.lock.let_go()
 
     def _claim(self, path: Path) -> Claim | None:
         """None where another one owns it."""
@@ -123,9 +146,16 @@ class SpoolRoot:
             lock.let_go()
 
 
-def _entries(directory: str) -> list["os.DirEntry[str]"]:
+def _remove_if_empty(directory: Path) -> None:
+    """But for its lock."""
+    if all(path.name == LOCK for path in directory.iterdir()):
+        (directory / LOCK).unlink(missing_ok=True)
+        directory.rmdir()
+
+
+def _size(entry: "os.DirEntry[str]") -> int:
     """Nothing where its owner has just removed it."""
     try:
-        return list(os.scandir(directory))
+        return entry.stat().st_size
     except FileNotFoundError:
-        return []
+        return 0

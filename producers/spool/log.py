@@ -1,7 +1,9 @@
 """Everything one emitter has on disk: its own segments, and those that it has adopted.
 
 Guarantees: records are read in the order in which their segments were begun, each once; a file goes when all in it is settled, or
-when the host's cap on size or age is passed: then the oldest first, and what is lost by it is counted. Synchronous, one thread's.
+when the host's cap on size or age is passed: then the oldest first, and what is lost by it is counted. A segment that the disk
+does not give now is tried again later, and does not hold up those behind it: their records are read before its. Synchronous, one
+thread's.
 """
 
 from bisect import insort
@@ -27,6 +29,8 @@ SEGMENT_AGE_S_MAX = 60
 ADOPT_INTERVAL_S = 5
 LEAVE_S = 600
 """What this release cannot read is looked at again after so long: by then a newer one may have taken it, or its time be over."""
+READ_AGAIN_S = 10
+"""What the disk does not give is asked for again after so long."""
 MEASURE_INTERVAL_S = 1
 COUNTED_RECORDS = 1_000
 CURSOR_INTERVAL_US = 100_000
@@ -61,7 +65,8 @@ _topic = attrgetter("topic")
 class LogCounters:
     """Only the spool's thread writes them; metrics read them. `torn` and `corrupt` count damaged pieces of files.
 
-    `left` counts directories with records of a contract that this release does not know.
+    `left` counts directories with records of a contract that this release does not know. In `adopted_lost` a file that cannot be
+    read to its end when it is dropped is one more, as corrupt: how many records that was nobody can say.
     """
 
     written: int = 0
@@ -105,9 +110,14 @@ class SpoolLog:
         return sum(segment.size for segment in list(self._segments))
 
     @property
+    def passed_over(self) -> int:
+        """How often a file or a directory could not be used, and was left for later."""
+        return self._root.passed_over
+
+    @property
     def unread(self) -> bool:
-        """Whether `read` would find more."""
-        return any(not segment.held and not segment.exhausted for segment in self._segments)
+        """Whether `read` has something to look at now."""
+        return bool(self._readable())
 
     def oldest_age_s(self) -> float:
         oldest = min((segment.created_us for segment in list(self._segments)), default=None)
@@ -127,7 +137,7 @@ class SpoolLog:
     def read(self, stretches_max: int, events_max: int) -> list[Stretch]:
         """The oldest records that were not handed out, by stretches of up to `events_max`."""
         found: list[Stretch] = []
-        for segment in [segment for segment in self._segments if not (segment.held or segment.exhausted)]:
+        for segment in self._readable():
             while len(found) < stretches_max and (run := self._run(segment, events_max)) is not None:
                 self._count(segment, run)
                 if run.records:
@@ -148,7 +158,7 @@ class SpoolLog:
             self._save_cursors()
             self._segments = [segment for segment in self._segments if segment.path.parent != path]
             self._adopted.remove(claim)
-            self._root.release(claim)
+            self._release(claim)
             self._left[path] = self._now_us()
             self.counters.left += 1
 
@@ -170,12 +180,14 @@ class SpoolLog:
 
     def close(self) -> None:
         """Bring everything to disk, and leave what is unsettled to whoever adopts it."""
-        self._seal()
-        self._save_cursors()
-        self._remove_finished()
-        for claim in (*self._adopted, *([] if self._own is None else [self._own])):
-            self._root.release(claim)
-        self._adopted, self._own = [], None
+        try:
+            self._seal()
+            self._save_cursors()
+            self._remove_finished()
+        finally:
+            for claim in (*self._adopted, *([] if self._own is None else [self._own])):
+                self._release(claim)
+            self._adopted, self._own = [], None
 
     def forget(self) -> None:
         """In a forked process: close what is open, and touch nothing: it is the parent's."""
@@ -222,20 +234,34 @@ class SpoolLog:
         if segment.own:
             self._tell_unread(segment, reason)
         else:
-            while (run := segment.run(COUNTED_RECORDS)) is not None:
-                self.counters.adopted_lost[reason] += len(run.records)
+            self._count_lost(segment, reason)
         self._remove(segment)
+
+    def _count_lost(self, adopted: Segment, reason: str) -> None:
+        while (run := self._run(adopted, COUNTED_RECORDS)) is not None:
+            self.counters.adopted_lost[reason] += len(run.records)
+        if not adopted.exhausted:
+            self.counters.adopted_lost[Loss.SPOOL_CORRUPT] += 1
 
     def _tell_unread(self, segment: Segment, reason: str) -> None:
         self.losses.extend(Lost(topic, reason, events) for topic, events in segment.unread.items() if events)
         segment.unread.clear()
 
+    def _readable(self) -> list[Segment]:
+        """Those in which something is left to hand out, but for what was set aside."""
+        now = self._now_us()
+        return [each for each in self._segments if not (each.held or each.exhausted) and now >= each.aside_until_us]
+
     def _run(self, segment: Segment, records_max: int) -> Run | None:
+        """The next of it; None where there is none, or the disk does not give it, and it is set aside."""
         try:
             return segment.run(records_max)
         except FileNotFoundError:  # somebody has tidied up
             segment.read_to = segment.size
-            return None
+        except OSError as error:
+            segment.aside_until_us = Micros(self._now_us() + READ_AGAIN_S * US_PER_S)
+            self._root.pass_over(segment.path, error)
+        return None
 
     def _count(self, segment: Segment, run: Run) -> None:
         """Damage that reaches to the end of the file is what a crash leaves of the last write."""
@@ -262,6 +288,11 @@ class SpoolLog:
             self._remove(segment)
         for claim in [claim for claim in self._adopted if not self._segments_in(claim)]:
             self._adopted.remove(claim)
+            self._release(claim)
+
+    def _release(self, claim: Claim) -> None:
+        """It is no longer ours, also where its directory cannot be removed."""
+        with self._root.passing_over(claim.path):
             self._root.release(claim)
 
     def _segments_in(self, claim: Claim) -> list[Segment]:
@@ -286,10 +317,13 @@ class SpoolLog:
     def _adopt(self) -> None:
         since = self._now_us() - LEAVE_S * US_PER_S
         self._left = {path: at for path, at in self._left.items() if at > since}
-        for claim in self._root.claim_orphans(self._left):
-            self._adopted.append(claim)
-            for path in sorted(claim.path.iterdir()):
-                self._take_over(path)
+        claims = self._root.claim_orphans(self._left)
+        self._adopted.extend(claims)  # all of them first: one that is not among these would stay locked, and nobody's
+        for claim in claims:
+            with self._root.passing_over(claim.path):
+                for path in sorted(claim.path.iterdir()):
+                    with self._root.passing_over(path):
+                        self._take_over(path)
 
     def _take_over(self, path: Path) -> None:
         if path.suffix == CURSOR_SUFFIX and not path.with_suffix(SUFFIX).exists():

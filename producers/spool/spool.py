@@ -67,11 +67,14 @@ class SpoolCounters:
 
 @dataclass(frozen=True, slots=True)
 class SpoolStatus:
-    """`bytes_used` and `oldest_age_s` are of what this emitter writes and has adopted."""
+    """`bytes_used` and `oldest_age_s` are of what this emitter writes and has adopted. `passed_over` counts how often a file or a
+    directory could not be used, and was left for later.
+    """
 
     bytes_used: int
     oldest_age_s: float
     available: bool
+    passed_over: int
     counters: SpoolCounters
     log: LogCounters
 
@@ -175,7 +178,8 @@ class Spool:
         """May be asked from any thread."""
         now = self._monotonic()
         available = not self._hangs(now) and now >= self._retry_at
-        return SpoolStatus(self.log.bytes_used, self.log.oldest_age_s(), available, self.counters, self.log.counters)
+        log = self.log
+        return SpoolStatus(log.bytes_used, log.oldest_age_s(), available, log.passed_over, self.counters, log.counters)
 
     def _hangs(self, now: float) -> bool:
         busy_since = self._busy_since
