@@ -1,9 +1,9 @@
 """Everything one emitter has on disk: its own segments, and those that it has adopted.
 
-Guarantees: records are read in the order in which their segments were begun, each once; a file goes when all in it is settled, or
-when the host's cap on size or age is passed: then the oldest first, and what is lost by it is counted. A segment that the disk
-does not give now is tried again later, and does not hold up those behind it: their records are read before its. Synchronous, one
-thread's.
+Guarantees: records are read in the order in which their segments were begun, each once, and those of a topic in the order in
+which they were written; a file goes when all in it is settled, or when the host's cap on size or age is passed: then the oldest
+first, and what is lost by it is counted. A segment that the disk does not give now is tried again later, and does not hold up
+those behind it: their records are read before its. Synchronous, one thread's.
 """
 
 from bisect import insort
@@ -100,7 +100,8 @@ class SpoolLog:
         self._left: dict[Path, Micros] = {}
         """When it was left alone."""
         self._segments: list[Segment] = []
-        self._active: Segment | None = None
+        self._active: dict[bool, Segment] = {}
+        """Written to now: one for what is held and one for what is not, so that topics by turns need no file for each turn."""
         self._others_bytes = 0
         self._synced = self._saved = self._measured = self._looked = Micros(0)
 
@@ -125,12 +126,15 @@ class SpoolLog:
 
     def append(self, records: Sequence[SpoolRecord], *, held: bool) -> list[Place]:
         """All of them, in order, or none. `held` ones are not read back while this emitter lives."""
-        active = self._writable(held=held)
+        topics = {record.topic for record in records}
+        active = self._writable(topics, held=held)
         try:
             places = active.append(records, self._now_us())
         except OSError:
-            self._seal()
+            self._seal(active)
             raise
+        if (other := self._active.get(not held)) is not None:
+            other.passed_by |= topics
         self.counters.written += len(records)
         return places
 
@@ -181,7 +185,9 @@ class SpoolLog:
     def close(self) -> None:
         """Bring everything to disk, and leave what is unsettled to whoever adopts it."""
         try:
-            self._seal()
+            for segment in list(self._active.values()):
+                with self._root.passing_over(segment.path):
+                    self._seal(segment)
             self._save_cursors()
             self._remove_finished()
         finally:
@@ -195,16 +201,18 @@ class SpoolLog:
             segment.forget()
         self._root.forget()
 
-    def _writable(self, *, held: bool) -> Segment:
-        now, active = self._now_us(), self._active
-        if active is not None and (active.held != held or active.size >= self._segment_bytes_max() or _is_old(active, now)):
-            self._seal()
+    def _writable(self, topics: set[str], *, held: bool) -> Segment:
+        now, active = self._now_us(), self._active.get(held)
+        if active is not None and (
+            active.size >= self._segment_bytes_max() or _is_old(active, now) or not topics.isdisjoint(active.passed_by)
+        ):
+            self._seal(active)
         self._make_room()
-        if self._active is None:
+        if held not in self._active:
             self._own = self._owned()
-            self._active = Segment.create(self._own.path, self._new_id(), now, self._disk, held=held)
-            insort(self._segments, self._active, key=_order)
-        return self._active
+            self._active[held] = Segment.create(self._own.path, self._new_id(), now, self._disk, held=held)
+            insort(self._segments, self._active[held], key=_order)
+        return self._active[held]
 
     def _owned(self) -> Claim:
         """This emitter's directory; another, where somebody has tidied it up."""
@@ -213,10 +221,9 @@ class SpoolLog:
             self._own = None
         return self._own or self._root.claim_new(self._producer_id)
 
-    def _seal(self) -> None:
-        active, self._active = self._active, None
-        if active is not None:
-            active.seal()
+    def _seal(self, active: Segment) -> None:
+        del self._active[active.held]
+        active.seal()
 
     def _segment_bytes_max(self) -> int:
         return min(SEGMENT_BYTES_MAX, self._limits.bytes_max // SEGMENTS_MIN)
@@ -229,8 +236,8 @@ class SpoolLog:
             self._drop(oldest, Loss.SPOOL_FULL)
 
     def _drop(self, segment: Segment, reason: str) -> None:
-        if segment is self._active:
-            self._seal()
+        if segment is self._active.get(segment.held):
+            self._seal(segment)
         if segment.own:
             self._tell_unread(segment, reason)
         else:
@@ -274,8 +281,9 @@ class SpoolLog:
             self.counters.adopted += len(run.records)
 
     def _sync(self, now: Micros) -> None:
-        if self._active is not None and now - self._synced >= self._limits.fsync_ms * 1_000:
-            self._active.sync()
+        if now - self._synced >= self._limits.fsync_ms * 1_000:
+            for segment in self._active.values():
+                segment.sync()
             self._synced = now
 
     def _save_cursors(self) -> None:
@@ -304,8 +312,8 @@ class SpoolLog:
 
     def _expire(self, now: Micros) -> None:
         """Seal what is old, so that it can go whole; drop what is older than it may be."""
-        if self._active is not None and (_is_old(self._active, now) or _idle(self._active)):
-            self._seal()
+        for segment in [each for each in self._active.values() if _is_old(each, now) or _idle(each)]:
+            self._seal(segment)
         limit_us = self._limits.age_s_max * US_PER_S
         for segment in [each for each in self._segments if _may_be_dropped(each) and now - each.written_us > limit_us]:
             self._drop(segment, Loss.SPOOL_EXPIRED)

@@ -20,7 +20,7 @@ CLOSED = -1
 class Segment:
     """`held` segments hold what the courier has in hand as well: nobody reads them back while it lives. `own` ones were written
     by this emitter; of those `unread` counts, by topic, what was not handed out. `written_us` is when it was last written to.
-    `aside_until_us` is when it may be read again.
+    `passed_by` are topics of which newer records went to another segment, `aside_until_us` is when it may be read again.
     """
 
     def __init__(self, path: Path, disk: FileSystem, created_us: Micros, *, own: bool, held: bool = False) -> None:
@@ -28,6 +28,7 @@ class Segment:
         self.written_us = created_us
         self.size = self.read_to = 0
         self.unread: Counter[str] = Counter()
+        self.passed_by: set[str] = set()
         self.aside_until_us = Micros(0)
         self._disk = disk
         self._seed = seed_of(path.stem.encode())

@@ -9,6 +9,7 @@ import pytest
 
 from producers.config import SpoolLimits
 from producers.spool.directory import LOCK, SpoolRoot
+from producers.spool.file_system import PosixFileSystem
 from producers.spool.frames import SpoolRecord
 from producers.spool.log import Lost, SpoolFullError, SpoolLog
 from producers.spool.segments import Place
@@ -18,8 +19,8 @@ from tests.producers.spools import Clock, open_log
 HOUR_US = 3_600_000_000
 
 
-def records(first: int, end: int, size: int = 10) -> list[SpoolRecord]:
-    return [SpoolRecord("interactions", 1, b"unit", b"%06d" % number + bytes(size)) for number in range(first, end)]
+def records(first: int, end: int, size: int = 10, topic: str = "interactions") -> list[SpoolRecord]:
+    return [SpoolRecord(topic, 1, b"unit", b"%06d" % number + bytes(size)) for number in range(first, end)]
 
 
 def numbers(read: list[SpoolRecord]) -> list[int]:
@@ -79,6 +80,51 @@ def test_held_records_are_not_read_back_by_their_own_emitter_but_by_the_next(tmp
     second = open_log(tmp_path, now_us=clock)
     adopt(second, clock)
     assert read_all(second)[0] == [*range(5), *range(7, 15)]
+
+
+def test_topics_that_are_held_and_not_by_turns_need_two_files(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    for number in range(0, 100, 2):
+        log.append(records(number, number + 1), held=False)
+        log.append(records(number + 1, number + 2, topic="recommendations"), held=True)
+    assert len(list(tmp_path.rglob("*.spool"))) == 2
+    assert read_all(log)[0] == list(range(0, 100, 2))
+
+
+def test_a_topic_that_is_held_at_times_is_adopted_in_its_order(tmp_path: Path) -> None:
+    first, clock = open_log(tmp_path), Clock()
+    for number in range(10):
+        first.append(records(number, number + 1), held=number % 3 == 0)
+        first.append(records(100, 101, topic="recommendations"), held=number % 2 == 0)
+    first.close()
+    second = open_log(tmp_path, now_us=clock)
+    adopt(second, clock)
+    assert [number for number in read_all(second)[0] if number < 100] == list(range(10))
+
+
+def test_what_is_held_and_what_is_not_are_both_synced_and_both_end(tmp_path: Path) -> None:
+    clock, synced = Clock(), set[Path]()
+
+    class NotedDisk(PosixFileSystem):
+        def sync(self, descriptor: int) -> None:
+            synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+            super().sync(descriptor)
+
+    log = open_log(tmp_path, now_us=clock, disk=NotedDisk())
+    places = append_both(log)
+    clock.now += 1_000_000
+    log.tend()
+    assert synced == set(tmp_path.rglob("*.spool"))
+    log.settle(Counter((*read_all(log)[1], places[1])))
+    clock.now += 1_000_000
+    log.tend()
+    log.tend()
+    assert list(tmp_path.rglob("*.spool")) == []
+    append_both(log)
+    synced.clear()
+    log.close()
+    assert synced == set(tmp_path.rglob("*.spool"))
+    assert len(synced) == 2
 
 
 def test_what_is_settled_is_gone_and_only_the_rest_is_adopted(tmp_path: Path) -> None:
@@ -308,6 +354,10 @@ def test_a_forked_process_does_not_hold_its_parents_locks(tmp_path: Path) -> Non
     for descriptor in (*ended, *forgot):
         os.close(descriptor)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def append_both(log: SpoolLog) -> list[Place]:
+    return [log.append(records(0, 1, topic=f"held-{held}"), held=held)[0] for held in (False, True)]
 
 
 def fill_with_held(log: SpoolLog) -> None:
