@@ -6,7 +6,6 @@ not for ever, for a disk may hang. What a disk hangs on is not open, so there is
 
 import fcntl
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -14,44 +13,27 @@ from pathlib import Path
 from typing import IO
 from weakref import WeakSet
 
-FORK_WAIT_S_MAX = 1.0
+from producers.fork_lock import ForkLock
 
-
-class _Unshared:
-    """Files that forked processes close. `lock` is held while one of them is opened, and over a fork."""
-
-    def __init__(self) -> None:
-        self.files: WeakSet[IO[bytes]] = WeakSet()
-        self.lock = threading.Lock()
-        self._forking: int | None = None
-        """The thread that forks and has the lock: another one may fork meanwhile that has waited for it in vain."""
-
-    def before_fork(self) -> None:
-        if self.lock.acquire(timeout=FORK_WAIT_S_MAX):
-            self._forking = threading.get_ident()
-
-    def after_in_parent(self) -> None:
-        if self._forking == threading.get_ident():
-            self._forking = None
-            self.lock.release()
-
-    def after_in_child(self) -> None:
-        self.lock, self._forking = threading.Lock(), None
-        for file in list(self.files):
-            file.close()
-
-
-_UNSHARED = _Unshared()
-os.register_at_fork(
-    before=_UNSHARED.before_fork, after_in_parent=_UNSHARED.after_in_parent, after_in_child=_UNSHARED.after_in_child
-)
+_BETWEEN_FORKS = ForkLock()
+_UNSHARED: WeakSet[IO[bytes]] = WeakSet()
 
 
 @contextmanager
 def unshared() -> Iterator[Callable[[IO[bytes]], None]]:
-    """To open a file in, and to name it to what is given: no forked process will have a copy."""
-    with _UNSHARED.lock:
-        yield _UNSHARED.files.add
+    """To open a file in, and to name it to what is given: no forked process will have a copy. And to close it in: a file forgets
+    its number before the system closes it.
+    """
+    with _BETWEEN_FORKS.held():
+        yield _UNSHARED.add
+
+
+def _leave_to_parent() -> None:
+    for file in list(_UNSHARED):
+        file.close()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class LockFile(FileIO):
@@ -77,9 +59,9 @@ class LockFile(FileIO):
             fcntl.flock(self, fcntl.LOCK_UN)
 
 
-def open_lock_beside(path: Path) -> int:
-    """The file that is locked for whoever writes `path`, not locked so far; it is made where it is missing. Raises OSError."""
-    return os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def lock_beside(path: Path) -> LockFile:
+    """What is locked for whoever writes `path`. Raises OSError."""
+    return LockFile(path.with_name(f"{path.name}.lock"))
 
 
 def try_lock(descriptor: int) -> bool:

@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from threading import Event
-from typing import IO
-from weakref import WeakSet
+from typing import IO, TypeVar
 
 from producers.experiment_log import ExperimentLog
-from producers.file_lock import open_lock_beside, try_lock
-from producers.fork_lock import ForkLock
+from producers.file_lock import lock_beside, unshared
 from schemas.events import Micros
 from serving_worker.experiments.follower import RETRY_S, follow
 from serving_worker.isolation.give_way import ALL
@@ -31,6 +29,8 @@ from serving_worker.isolation.process import host_environment
 from serving_worker.stderr_log import log_to_stderr
 
 logger = logging.getLogger(__name__)
+
+Opened = TypeVar("Opened", bound=IO[bytes])
 
 NICE = 5
 """Beside workers that are busy a stop should still come through at once."""
@@ -88,10 +88,10 @@ def keep_followed(errand: Errand, hitches: Hitches, stop: Event) -> None:
 
 def _have_followed(errand: Errand, lock: int, stop: Event) -> None:
     """Raises OSError where the process ends badly."""
-    with _BETWEEN_FORKS.held():
+    with unshared() as note:  # a follower whose input somebody else has open does not see its worker end
         process = _start(lock)
         assert process.stdin is not None
-        _OPEN.add(process.stdin)
+        note(process.stdin)
     with process:
         try:
             with _closing(process.stdin):
@@ -116,21 +116,6 @@ def _start(lock: int) -> "subprocess.Popen[bytes]":
     )
 
 
-_OPEN: WeakSet[IO[bytes]] = WeakSet()
-"""Locks, and the ends of followers' inputs."""
-_BETWEEN_FORKS = ForkLock()
-"""Held while one of them is opened or closed."""
-
-
-def _leave_to_parent() -> None:
-    """In a forked process: with copies here, a follower would not see its worker end, and nobody could take over the lock."""
-    for file in list(_OPEN):
-        file.close()
-
-
-os.register_at_fork(after_in_child=_leave_to_parent)
-
-
 def main() -> None:
     """The process that follows."""
     log_to_stderr()
@@ -148,20 +133,16 @@ def _await_end_of_worker(stop: Event) -> None:
 @contextmanager
 def _lock(path: Path) -> Iterator[int | None]:
     """The lock beside `path`, if nobody else has it. The system takes it from processes that have ended."""
-    with _BETWEEN_FORKS.held():
-        file = os.fdopen(open_lock_beside(path), "rb", buffering=0)
-        _OPEN.add(file)
-    with _closing(file):
-        yield file.fileno() if try_lock(file.fileno()) else None
+    with _closing(lock_beside(path)) as file:
+        yield file.fileno() if file.try_lock() else None
 
 
 @contextmanager
-def _closing(file: IO[bytes]) -> Iterator[None]:
-    """A file forgets its number before the system closes it: a process that is forked in between could not close its copy."""
+def _closing(file: Opened) -> Iterator[Opened]:
     try:
-        yield
+        yield file
     finally:
-        with _BETWEEN_FORKS.held():
+        with unshared():
             file.close()
 
 

@@ -5,12 +5,11 @@ works while Kafka is away, and after a cold start too. It is written whole, thro
 """
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from producers.file_lock import open_lock_beside
+from producers.file_lock import lock_beside
 from schemas.events import ExperimentId
 from serving_worker.experiments.durable_file import replace_file
 
@@ -59,9 +58,6 @@ def _lines(path: Path | None) -> list[str]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Two who kill at once both do."""
-    descriptor = open_lock_beside(path)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with lock_beside(path) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
