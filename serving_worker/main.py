@@ -4,9 +4,10 @@ import asyncio
 import logging
 import os
 import secrets
+import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,11 +33,10 @@ from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
 from serving_worker.http.fleet_metrics import Fleet
 from serving_worker.http.keys import Keys, load_keys
 from serving_worker.http.server import ServerLimits, draining, leave_requests_to_reference_counts, listen, run, run_fleet, url_of
-from serving_worker.http.unblocking_log import unblocking_log
 from serving_worker.isolation.checking import refuse_broken
 from serving_worker.metrics import WorkerMetrics
 from serving_worker.recommend import Clock, RecommenderSettings
-from serving_worker.stderr_log import log_to_stderr
+from serving_worker.stderr_log import flush_log, log_to_stderr
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        with unblocking_log(), following(errand, hitches, Event()), draining(settings.drain_s, going_down.set):
+        with _flushed_log(), following(errand, hitches, Event()), draining(settings.drain_s, going_down.set):
             async with watch.kept_up(), fleet.telling(), answering.at_work():
                 yield
             await asyncio.to_thread(_close, emitter, settings.shutdown_s)
@@ -127,17 +127,17 @@ def _loaded_here(settings: WorkerSettings) -> Loaded | None:
 def _app_of_fleet(variables: Mapping[str, str], new_emitter: NewEmitter, fleet: Path) -> Starlette:
     """A process that cannot come up ends after a while: its successor is started at once, and would do no better at once."""
     try:
+        log_to_stderr()
         return _app_of_process(variables, new_emitter, fleet=fleet)
     except Exception:
         logger.exception("this process cannot come up; another is started in %g s", RESPAWN_S)
         Event().wait(RESPAWN_S)
-        raise
+        sys.exit(1)
 
 
 def _app_of_process(
     variables: Mapping[str, str], new_emitter: NewEmitter, loaded: Loaded | None = None, fleet: Path | None = None
 ) -> Starlette:
-    log_to_stderr()
     settings = WorkerSettings.from_environment(variables)
     logging.getLogger("tailrace.access").setLevel(logging.INFO if settings.access_log else logging.WARNING)
     producer = ProducerSettings.from_environment(variables)
@@ -169,6 +169,15 @@ def _unready(watch: Watch, emitter: Emitter, going_down: Event) -> dict[str, str
     if not emitter.status().alive:
         unready["emitter"] = "its thread has ended"
     return unready
+
+
+@contextmanager
+def _flushed_log() -> Iterator[None]:
+    """A process of a fleet is ended by its signal as soon as the application has closed."""
+    try:
+        yield
+    finally:
+        flush_log()
 
 
 def _close(emitter: Emitter, timeout_s: float) -> None:

@@ -1,13 +1,10 @@
-"""Several worker processes behind one address, and how they end."""
+"""Several worker processes behind one address; test_fleet_endings.py has how they end."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -17,7 +14,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving_worker.http.fleet_metrics import SAMPLES_A_TURN, Fleet, merged, told
-from tests.serving_worker.child_processes import HTTP_WORKER, descendants
 from tests.serving_worker.serve_process import Serve, serving, url_of
 from tests.waiting import eventually
 
@@ -91,68 +87,6 @@ def test_processes_that_cannot_come_up_say_so_and_are_started_again_after_a_whil
     assert process.returncode == 0
 
 
-def test_at_sigterm_a_worker_is_unready_and_answers_until_it_has_drained(serve: Serve) -> None:
-    process = serve("--port", "0", TAILRACE_DRAIN_MS="2000")
-    url = url_of(process)
-    with httpx2.Client(base_url=url, timeout=10) as client:
-        assert client.get("/readyz").status_code == 200
-        process.send_signal(signal.SIGTERM)
-        assert eventually(lambda: client.get("/readyz").status_code == 503, 2)
-        assert client.get("/readyz").json()["unready"] == {"worker": "it is going down"}
-        assert client.post("/v1/recommendations", json={"unit_id": "u", "surface": "home", "k": 1}).status_code == 200
-    process.communicate(timeout=20)
-    assert process.returncode == 0
-    with pytest.raises(httpx2.ConnectError):
-        httpx2.get(url, timeout=5)
-
-
-def told_again(processes: list[psutil.Process]) -> bool:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    return True
-
-
-def test_at_sigterm_all_processes_are_unready_and_answer_until_they_have_drained(serve: Serve) -> None:
-    process = serve("--port", "0", "--workers", "3", TAILRACE_DRAIN_MS="60000")
-    # each request has a connection of its own, so that twenty come to all processes
-    with httpx2.Client(base_url=url_of(process), timeout=10, limits=httpx2.Limits(max_keepalive_connections=0)) as client:
-
-        def ready() -> set[int]:
-            return {client.get("/readyz").status_code for _ in range(20)}
-
-        def answered() -> set[int]:
-            ask = {"unit_id": "u", "surface": "home", "k": 1}
-            return {client.post("/v1/recommendations", json=ask).status_code for _ in range(20)}
-
-        assert eventually(lambda: answered() == {200} and len(workers_told(client)) == 3, 60)
-        assert ready() == {200}
-        children = descendants(process.pid, HTTP_WORKER)
-        for told in (psutil.Process(process.pid), *children):  # as a supervisor does; the parent tells its children again
-            told.terminate()
-        assert eventually(lambda: ready() == {503}, 30)
-        assert answered() == {200}
-        assert ready() == {503}
-    assert eventually(lambda: told_again(children) and process.poll() is not None, 30), "a later signal skips the wait"
-    assert process.returncode == 0
-    assert not any(child.is_running() for child in children)
-
-
-def test_a_log_that_nobody_reads_stops_no_answer(serve: Serve) -> None:
-    process = serve("--port", "0", TAILRACE_ACCESS_LOG="on")
-    url = url_of(process)
-    line = len(json.dumps({"route": "recommendations", "status": 200, "bytes_in": 61, "bytes_out": 154}))
-    with httpx2.Client(base_url=url, timeout=10) as client:
-        for _ in range(2 * 65_536 // line):  # twice what the pipe holds
-            assert client.post("/v1/recommendations", json={"unit_id": "u", "surface": "home", "k": 1}).status_code == 200
-    assert process.stderr is not None
-    reader = threading.Thread(target=process.stderr.read, daemon=True)
-    reader.start()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 0
-    reader.join(timeout=10)
-
-
 def figures(value: float, labelled: int = 1) -> CollectorRegistry:
     """What a process may tell: names that need escapes, histograms, and a family that nothing was counted in."""
     registry = CollectorRegistry()
@@ -214,12 +148,3 @@ def test_a_process_that_hangs_is_silent_and_one_that_died_is_not_counted(tmp_pat
 
     assert b"tailrace_serving_worker_silent_processes 1.0\n" in asyncio.run(scraped())
     assert [path.name for path in tmp_path.iterdir()] == ["7.sock"]
-
-
-def test_the_address_is_free_again_at_once(serve: Serve) -> None:
-    process = serve("--port", "0", "--workers", "2")
-    port = httpx2.URL(url_of(process)).port or 0
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    with socket.create_server(("127.0.0.1", port)):
-        pass
