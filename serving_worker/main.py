@@ -85,9 +85,11 @@ def build_app(
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         with _flushed_log(), following(errand, hitches, Event()), draining(settings.drain_s, going_down.set):
-            async with watch.kept_up(), fleet.telling(), answering.at_work():
-                yield
-            await asyncio.to_thread(_close, emitter, settings.shutdown_s)
+            try:
+                async with watch.kept_up(), fleet.telling(), answering.at_work():
+                    yield
+            finally:
+                await asyncio.to_thread(_close, emitter, settings.shutdown_s)
 
     return Starlette(routes=api.routes(), lifespan=lifespan, exception_handlers={HTTPException: refuse_http})
 

@@ -22,6 +22,8 @@ from serving_worker.rare_log import RareLog
 logger = logging.getLogger(__name__)
 
 RESTART_PAUSE_S_MIN, RESTART_PAUSE_S_MAX = 0.1, 30.0
+CLOSE_S_MAX = 2.0
+"""For processes that were killed to end. One that the system does not let go of (a disk that hangs) is left to it."""
 WAITING_SHARE_MAX = 0.5
 """Of a request's deadline. A policy that was asked later would be blamed for a queue, and work on what nobody waits for."""
 
@@ -79,12 +81,18 @@ class Pool:
             self._seats = [asyncio.create_task(self._keep_one_up()) for _ in range(self._limits.processes)]
 
     async def close(self) -> None:
-        """Kill them, and see them out."""
+        """Kill them, and see them out, for CLOSE_S_MAX at most."""
         tasks = [*self._seats, *self._settling]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(process.end() for process in self._up))
+        for process in self._up:
+            process.kill()
+        try:
+            async with asyncio.timeout(CLOSE_S_MAX):
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*(process.end() for process in self._up))
+        except TimeoutError:
+            self._log.warn(f"policy {self.name}: a killed process has not ended after {CLOSE_S_MAX} s; it is left behind")
         self._up.clear()
 
     async def rank(self, query: Query, seed: str, deadline_s: float) -> PolicyAnswer:

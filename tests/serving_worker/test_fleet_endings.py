@@ -1,6 +1,8 @@
 """How worker processes end: by a signal, by a second one, with their parent, badly, and with a log that nobody reads."""
 
+import asyncio
 import fcntl
+import json
 import signal
 import socket
 import struct
@@ -14,6 +16,12 @@ import httpx2
 import psutil
 import pytest
 
+from producers.main import new_id, now_us
+from producers.memory_transport import MemoryTransport
+from serving_worker.config import WorkerSettings
+from serving_worker.main import build_app, load
+from tests.producers.event_samples import KnownSchemaIds
+from tests.serving_worker.api_worker import CATALOGUE, Doorkeeper
 from tests.serving_worker.child_processes import HTTP_WORKER, descendants
 from tests.serving_worker.serve_process import Serve, serving, url_of
 from tests.serving_worker.test_fleet import workers_told
@@ -127,3 +135,20 @@ def test_the_address_is_free_again_at_once(serve: Serve) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert is_free(port)
+
+
+def test_an_application_that_ends_badly_has_closed_its_emitter(tmp_path: Path) -> None:
+    catalogue = tmp_path / "catalogue.json"
+    catalogue.write_text(json.dumps(CATALOGUE), encoding="utf-8")
+    emitter = Doorkeeper(MemoryTransport(), KnownSchemaIds(), now_us=now_us, new_id=new_id)
+    settings = WorkerSettings(catalogue, shutdown_s=5.0)
+    app = build_app(settings, load(settings), emitter)
+
+    async def ended_badly() -> None:
+        async with app.router.lifespan_context(app):
+            assert emitter.status().alive
+            raise LookupError("whatever it is")
+
+    with pytest.raises(LookupError):
+        asyncio.run(ended_badly())
+    assert not emitter.status().alive

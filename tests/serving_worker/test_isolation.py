@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from serving_worker.isolation.child import Child
 from serving_worker.isolation.limits import MIB, HostLimits
 from serving_worker.isolation.policies import UNWANTED_S_MAX, Policies
 from serving_worker.isolation.pool import Pool
@@ -251,6 +252,22 @@ def test_policies_end_with_a_worker_that_is_killed(bench: Bench) -> None:
         worker.send_signal(signal.SIGKILL)
         worker.communicate(timeout=LONG_S)
     assert eventually(lambda: not any(map(psutil.pid_exists, pids)), LONG_S)
+
+
+def test_a_process_that_the_system_does_not_let_go_of_holds_up_no_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        pool = bench.pool()
+        pool.open()
+        await asyncio.wait_for(pool.is_up.wait(), LONG_S)
+        [pid] = pool.status().pids
+        assert await reason_of(pool.rank(asking("sleep"), "seed", SHORT_S)) == "timeout"
+        await asyncio.wait_for(pool.close(), LONG_S)
+        assert psutil.pid_exists(pid)
+        os.kill(pid, signal.SIGKILL)
+        assert await asyncio.to_thread(eventually, lambda: not psutil.pid_exists(pid), LONG_S)
+
+    monkeypatch.setattr(Child, "kill", lambda _child: None)
+    asyncio.run(body())
 
 
 def test_a_policy_that_burns_the_processor_leaves_the_workers_loop_free(bench: Bench) -> None:
