@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event
 
 from prometheus_client import CollectorRegistry
@@ -30,7 +29,7 @@ from serving_worker.experiments.feed import errand_of, experiments_of, following
 from serving_worker.experiments.following import Hitches
 from serving_worker.experiments.watch import Watch
 from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
-from serving_worker.http.fleet_metrics import Fleet
+from serving_worker.http.fleet_metrics import Fleet, place_for_sockets
 from serving_worker.http.keys import Keys, load_keys
 from serving_worker.http.server import ServerLimits, draining, leave_requests_to_reference_counts, listen, run, run_fleet, url_of
 from serving_worker.isolation.checking import refuse_broken
@@ -70,7 +69,7 @@ def build_app(
     without it the snapshot is only read.
     """
     registry = CollectorRegistry()
-    fleet, going_down = Fleet(registry, fleet_directory), Event()
+    fleet, going_down = Fleet(registry, fleet_directory, settings.workers), Event()
     metrics = WorkerMetrics(registry)
     EmitterMetrics(registry, emitter.status)
     experiments = experiments_of(settings.experiments)
@@ -109,15 +108,16 @@ def serve(variables: Mapping[str, str], announce: Callable[[str], None], new_emi
     # all processes draw alike: a call that is sent again has the same answer, whichever of them it reaches
     seeded = {SEED: str(secrets.randbits(63)), **{name: value for name, value in variables.items() if value}}
     limits = ServerLimits(settings.head_timeout_s, settings.shutdown_s)
-    with closing(listen(settings.host, settings.port)) as listener, TemporaryDirectory(prefix="tailrace-serve-") as directory:
+    with closing(listen(settings.host, settings.port)) as listener:
         if loaded is not None:
             app = _app_of_process(seeded, new_emitter, loaded)
             announce(url_of(listener))
             run(app, listener, limits)
             return
-        announce(url_of(listener))
-        new_app = partial(_app_of_fleet, seeded, new_emitter, Path(directory))
-        run_fleet(new_app, listener, settings.workers, limits)
+        with place_for_sockets() as directory:
+            announce(url_of(listener))
+            new_app = partial(_app_of_fleet, seeded, new_emitter, directory)
+            run_fleet(new_app, listener, settings.workers, limits)
 
 
 def _loaded_here(settings: WorkerSettings) -> Loaded | None:

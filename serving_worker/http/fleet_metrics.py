@@ -3,27 +3,34 @@
 Each process tells its own figures on a socket in the fleet's directory; whichever is asked for /metrics asks them all. Every
 sample says by `worker`, the process's id, whose it is, as if each process had been scraped: `sum without (worker)` is the
 reader's business, a gauge is of one process, and the counters of a process that was replaced begin anew under another `worker`,
-as `rate` wants it. A process that has died is gone.
+as `rate` wants it. A process that has died is gone; until its successor tells, one is silent.
 
 It is done on the loop that answers requests, so nothing is parsed, and no turn of the loop renders more than a few samples.
 """
 
 import asyncio
+import logging
 import os
+import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+logger = logging.getLogger(__name__)
+
 ANSWER_LIMIT_S = 1.0
 SAMPLES_A_TURN = 50
 """About half a millisecond's."""
 
-_SOCKET = ".sock"
+SOCKET_PATH_BYTES_MAX = 107
+"""The system's limit, on Linux."""
+
+_PREFIX, _SOCKET = "tailrace-serve-", ".sock"
 _FAMILY = b"\n# HELP "
 """What a family begins with, and nothing else: texts have no line ends of their own."""
 _END = b"# EOF\n"
@@ -31,39 +38,63 @@ _END = b"# EOF\n"
 
 
 class Fleet:
-    """`directory` None stands for a process that is alone."""
+    """`directory` None stands for a process that is alone. `processes` are how many there should be."""
 
-    def __init__(self, registry: CollectorRegistry, directory: Path | None) -> None:
-        self._registry, self._directory = registry, directory
+    def __init__(self, registry: CollectorRegistry, directory: Path | None, processes: int = 1) -> None:
+        self._registry, self._directory, self._processes = registry, directory, processes
 
     async def exposition(self) -> bytes:
-        """The figures of all, in Prometheus's text format."""
+        """The figures of all, in Prometheus's text format. This process's own are there whatever became of the directory."""
         if self._directory is None:
             return await told(self._registry, {})
-        answers = await asyncio.gather(*(_ask(path) for path in sorted(self._directory.glob(f"*{_SOCKET}"))))
+        others = sorted({*self._directory.glob(f"*{_SOCKET}")} - {_socket_in(self._directory)})
+        answers = await asyncio.gather(self._own(), *(_ask(path) for path in others))
         whole = [answer.removesuffix(_END) for answer in answers if answer]
-        return merged([*whole, _silent(answers.count(b""))])
+        return merged([*whole, _silent(max(answers.count(b""), self._processes - len(whole)))])
 
     @asynccontextmanager
     async def telling(self) -> AsyncIterator[None]:
-        """Within it this process's figures can be asked for."""
+        """Within it this process's figures can be asked for. Where that cannot be, it says so, answers, and counts as silent."""
         if self._directory is None:
             yield
             return
-        path = self._directory / f"{os.getpid()}{_SOCKET}"
-        # it has its name when it can be connected to: one that refuses is of a process that has died
-        server = await asyncio.start_unix_server(self._tell, path.with_suffix(".new"))
-        path.with_suffix(".new").rename(path)
+        path = _socket_in(self._directory)
+        server = await self._server(path)
         try:
             yield
         finally:
-            server.close()
-            path.unlink(missing_ok=True)
+            if server is not None:
+                server.close()
+                path.unlink(missing_ok=True)
+
+    async def _server(self, path: Path) -> asyncio.Server | None:
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)  # what sweeps old files away may have taken it
+            # it has its name when it can be connected to: one that refuses is of a process that has died
+            server = await asyncio.start_unix_server(self._tell, path.with_suffix(".new"))
+            path.with_suffix(".new").rename(path)
+        except OSError:
+            logger.exception("the other processes' /metrics will lack this one's figures")
+            return None
+        return server
 
     async def _tell(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(await told(self._registry, {"worker": str(os.getpid())}) + _END)
+        writer.write(await self._own())
         await writer.drain()
         writer.close()
+
+    async def _own(self) -> bytes:
+        return await told(self._registry, {"worker": str(os.getpid())}) + _END
+
+
+@contextmanager
+def place_for_sockets() -> Iterator[Path]:
+    """A directory for one fleet, with a path that leaves room for a socket's name, where TMPDIR is long."""
+    usual = tempfile.gettempdir()
+    room = SOCKET_PATH_BYTES_MAX - len(os.fsencode(f"/{_PREFIX}12345678/4194304{_SOCKET}"))
+    place = usual if len(os.fsencode(usual)) <= room else "/tmp"  # noqa: S108 - mkdtemp makes a name that is free
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place) as directory:
+        yield Path(directory)
 
 
 async def told(registry: CollectorRegistry, labels: Mapping[str, str]) -> bytes:
@@ -105,6 +136,10 @@ def _parts(family: Metric, labels: Mapping[str, str]) -> Iterator[_Part]:
         samples = family.samples[first : first + SAMPLES_A_TURN]
         part.samples = [sample._replace(labels={**sample.labels, **labels}) for sample in samples]
         yield _Part(part)
+
+
+def _socket_in(directory: Path) -> Path:
+    return directory / f"{os.getpid()}{_SOCKET}"
 
 
 def _silent(processes: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving_worker.http.fleet_metrics import SAMPLES_A_TURN, Fleet, merged, told
+from tests.serving_worker.child_processes import HTTP_WORKER, descendants
 from tests.serving_worker.serve_process import Serve, serving, url_of
 from tests.waiting import eventually
 
@@ -87,6 +89,39 @@ def test_processes_that_cannot_come_up_say_so_and_are_started_again_after_a_whil
     assert process.returncode == 0
 
 
+SILENT = "tailrace_serving_worker_silent_processes"
+
+
+def test_a_process_comes_up_whose_directory_was_swept_away_and_silent_ones_are_counted(
+    serve: Serve, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    temporary = tmp_path_factory.mktemp("short")
+    process = serve("--port", "0", "--workers", "2", TMPDIR=str(temporary))
+    url = url_of(process)
+
+    def silent(number: int) -> bool:
+        return f"{SILENT} {number}.0\n" in httpx2.get(f"{url}/metrics", timeout=10).text
+
+    assert eventually(lambda: silent(0), 60)
+    [directory] = temporary.glob("tailrace-serve-*")
+    shutil.rmtree(directory)
+    assert silent(1)
+    [victim, _] = descendants(process.pid, HTTP_WORKER)
+    victim.kill()
+    assert eventually(lambda: [*directory.glob("*.sock")] != [], 60), "the next one tells again"
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_processes_tell_of_each_other_where_the_path_to_temporary_files_is_long(serve: Serve, tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    url = url_of(serve("--port", "0", "--workers", "2", TMPDIR=str(long)))
+    assert eventually(lambda: f"{SILENT} 0.0\n" in httpx2.get(f"{url}/metrics", timeout=60).text, 60)
+
+
 def figures(value: float, labelled: int = 1) -> CollectorRegistry:
     """What a process may tell: names that need escapes, histograms, and a family that nothing was counted in."""
     registry = CollectorRegistry()
@@ -142,7 +177,7 @@ def test_a_process_that_hangs_is_silent_and_one_that_died_is_not_counted(tmp_pat
             hanging.bind(str(tmp_path / "7.sock"))
             hanging.listen()
             dead.bind(str(tmp_path / "8.sock"))
-            fleet = Fleet(CollectorRegistry(), tmp_path)
+            fleet = Fleet(CollectorRegistry(), tmp_path, processes=2)
             async with fleet.telling():
                 return await fleet.exposition()
 
