@@ -32,14 +32,13 @@ from serving_worker.http.api import Api, ApiLimits, Edge, refuse_http
 from serving_worker.http.fleet_metrics import Fleet, place_for_sockets
 from serving_worker.http.keys import Keys, load_keys
 from serving_worker.http.server import ServerLimits, draining, leave_requests_to_reference_counts, listen, run, run_fleet, url_of
+from serving_worker.http.supervisor import RESPAWN_S
 from serving_worker.isolation.checking import refuse_broken
 from serving_worker.metrics import WorkerMetrics
 from serving_worker.recommend import Clock, RecommenderSettings
 from serving_worker.stderr_log import flush_log, log_to_stderr
 
 logger = logging.getLogger(__name__)
-
-RESPAWN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)

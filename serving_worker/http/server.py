@@ -9,6 +9,7 @@ import asyncio
 import gc
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,11 @@ from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.supervisors import Multiprocess
+from uvicorn.config import STARTUP_FAILURE
 
 from schemas.errors import PartUnreachable
 from serving_worker.http.head_timeout import HeadTimedProtocol
+from serving_worker.http.supervisor import Supervisor
 
 BACKLOG_CONNECTIONS = 2_048
 ECHO_S = 1.0
@@ -67,8 +69,13 @@ def run(app: ASGIApp, listener: socket.socket, limits: ServerLimits) -> None:
 
 
 def run_fleet(new_app: Callable[[], ASGIApp], listener: socket.socket, workers: int, limits: ServerLimits) -> None:
-    """Answer in processes that each make an app, until SIGTERM or SIGINT. A dead one is started again."""
-    Multiprocess(_config(new_app, workers, limits), sockets=[listener]).run()
+    """Answer in processes that each make an app, until SIGTERM or SIGINT. A dead one is started again; where none comes up it
+    exits, as a process does that is alone.
+    """
+    supervisor = Supervisor(_config(new_app, workers, limits), listener)
+    supervisor.run()
+    if supervisor.failed:
+        sys.exit(STARTUP_FAILURE)
 
 
 def leave_requests_to_reference_counts() -> None:

@@ -5,7 +5,10 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import httpx2
@@ -13,6 +16,7 @@ import psutil
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from uvicorn.config import STARTUP_FAILURE
 
 from serving_worker.http.fleet_metrics import SAMPLES_A_TURN, Fleet, merged, told
 from tests.serving_worker.child_processes import HTTP_WORKER, descendants
@@ -120,6 +124,42 @@ def test_processes_tell_of_each_other_where_the_path_to_temporary_files_is_long(
     long.mkdir()
     url = url_of(serve("--port", "0", "--workers", "2", TMPDIR=str(long)))
     assert eventually(lambda: f"{SILENT} 0.0\n" in httpx2.get(f"{url}/metrics", timeout=60).text, 60)
+
+
+FRAGILE = (sys.executable, "-m", "tests.serving_worker.fleet_to_be_broken")
+
+
+def startups(process: subprocess.Popen[str]) -> Iterator[str]:
+    """What its log says of processes that are up, as it comes."""
+    assert process.stderr is not None
+    return (line for line in process.stderr if "Application startup complete" in line)
+
+
+def test_a_replacement_that_cannot_come_up_costs_the_others_nothing_and_is_tried_again(serve: Serve, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    process = serve(str(broken), program=FRAGILE)
+    url = url_of(process)
+    assert len([*islice(startups(process), 2)]) == 2
+    broken.touch()
+    descendants(process.pid, HTTP_WORKER)[0].kill()
+    assert process.stderr is not None
+    assert any("a process cannot come up; another is started in" in line for line in process.stderr)
+    assert httpx2.get(url, timeout=10).status_code == 200
+    broken.unlink()
+    assert next(startups(process))
+    assert len(descendants(process.pid, HTTP_WORKER)) == 2
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_a_fleet_of_which_no_process_comes_up_ends_and_its_exit_code_says_so(serve: Serve, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+    process = serve(str(broken), program=FRAGILE)
+    _, log = process.communicate(timeout=60)
+    assert "as it is to be" in log
+    assert process.returncode == STARTUP_FAILURE
 
 
 def figures(value: float, labelled: int = 1) -> CollectorRegistry:

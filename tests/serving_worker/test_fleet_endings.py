@@ -28,6 +28,8 @@ from tests.serving_worker.test_fleet import workers_told
 from tests.waiting import eventually
 
 ASK = {"unit_id": "u", "surface": "home", "k": 1}
+BODY = b'{"unit_id": "u", "surface": "home", "k": 1}'
+HEAD = b"POST /v1/recommendations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\n"
 ALL_OF_THEM = httpx2.Limits(max_keepalive_connections=0)
 """Each request has a connection of its own, so that twenty come to all processes."""
 PIPE_BYTES = 65_536
@@ -66,12 +68,27 @@ def told_again(processes: list[psutil.Process]) -> bool:
     return True
 
 
+def has_ended_of_another_signal(process: subprocess.Popen[str]) -> bool:
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=5)
+    return process.poll() is not None
+
+
 def is_free(port: int) -> bool:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError:
         return False
     return True
+
+
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def unread_bytes(process: subprocess.Popen[str]) -> int:
@@ -110,6 +127,30 @@ def test_at_sigterm_all_processes_are_unready_and_answer_until_they_have_drained
     assert eventually(lambda: told_again(children) and process.poll() is not None, 30), "a later signal skips the wait"
     assert process.returncode == 0
     assert not any(child.is_running() for child in children)
+
+
+def test_a_later_signal_to_the_parent_alone_skips_the_wait_of_all(serve: Serve) -> None:
+    process = serve("--port", "0", "--workers", "2", TAILRACE_DRAIN_MS="60000")
+    with asking_all(url_of(process)) as client:
+        assert all_up(client, 2)
+        process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: readiness(client) == {503}, 30)
+    assert eventually(lambda: has_ended_of_another_signal(process), 30)
+    assert process.returncode == 0
+
+
+def test_a_fleet_that_only_finishes_requests_refuses_connections(serve: Serve) -> None:
+    process = serve("--port", "0", "--workers", "2", TAILRACE_SHUTDOWN_MS="60000", TAILRACE_HTTP_BODY_TIMEOUT_MS="60000")
+    url = url_of(process)
+    with socket.create_connection(("127.0.0.1", port_of(url)), timeout=30) as under_way:
+        under_way.sendall(HEAD + b"expect: 100-continue\r\ncontent-length: %d\r\n\r\n" % len(BODY))
+        assert under_way.recv(65_536).startswith(b"HTTP/1.1 100"), "a process has it"
+        process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: is_refused(port_of(url)), 20)
+        assert process.poll() is None
+        for child in descendants(process.pid, HTTP_WORKER):
+            child.kill()
+    process.communicate(timeout=20)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
