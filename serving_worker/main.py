@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import secrets
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ from serving_worker.http.server import ServerLimits, draining, leave_requests_to
 from serving_worker.http.supervisor import RESPAWN_S
 from serving_worker.isolation.checking import refuse_broken
 from serving_worker.metrics import WorkerMetrics
+from serving_worker.parent_death import end_with_parent
 from serving_worker.recommend import Clock, RecommenderSettings
 from serving_worker.stderr_log import flush_log, log_to_stderr
 
@@ -115,7 +117,7 @@ def serve(variables: Mapping[str, str], announce: Callable[[str], None], new_emi
             return
         with place_for_sockets() as directory:
             announce(url_of(listener))
-            new_app = partial(_app_of_fleet, seeded, new_emitter, directory)
+            new_app = partial(_app_of_fleet, seeded, new_emitter, directory, os.getpid())
             run_fleet(new_app, listener, settings.workers, limits)
 
 
@@ -125,10 +127,14 @@ def _loaded_here(settings: WorkerSettings) -> Loaded | None:
     return loaded if settings.workers == 1 else None
 
 
-def _app_of_fleet(variables: Mapping[str, str], new_emitter: NewEmitter, fleet: Path) -> Starlette:
-    """A process that cannot come up ends after a while: its successor is started at once, and would do no better at once."""
+def _app_of_fleet(variables: Mapping[str, str], new_emitter: NewEmitter, fleet: Path, parent_pid: int) -> Starlette:
+    """A process that cannot come up ends after a while: its successor is started at once, and would do no better at once.
+
+    One whose parent was killed would be supervised by nobody, and keep the address from the next one: it drains and ends.
+    """
     try:
         log_to_stderr()
+        end_with_parent(parent_pid, signal.SIGTERM)
         return _app_of_process(variables, new_emitter, fleet=fleet)
     except Exception:
         logger.exception("this process cannot come up; another is started in %g s", RESPAWN_S)

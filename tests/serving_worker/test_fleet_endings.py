@@ -153,6 +153,17 @@ def test_a_fleet_that_only_finishes_requests_refuses_connections(serve: Serve) -
     process.communicate(timeout=20)
 
 
+def test_workers_whose_parent_was_killed_leave_the_address_to_the_next_one(serve: Serve) -> None:
+    process = serve("--port", "0", "--workers", "2")
+    url = url_of(process)
+    with asking_all(url) as client:
+        assert all_up(client, 2)
+    assert not is_free(port_of(url))
+    process.kill()
+    process.wait(timeout=10)
+    assert eventually(lambda: is_free(port_of(url)), 30)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_log_that_nobody_reads_stops_no_answer_no_replacement_and_no_end(serve: Serve, workers: int) -> None:
     process = serve("--port", "0", "--workers", str(workers), TAILRACE_ACCESS_LOG="on")
