@@ -5,8 +5,6 @@ worker; priority and processors it has from give_way.py. What the policy prints 
 """
 
 import argparse
-import ctypes
-import os
 import random
 import resource
 import signal
@@ -29,10 +27,10 @@ from serving_worker.isolation.frames import (
 )
 from serving_worker.isolation.reasons import Degraded
 from serving_worker.isolation.verdict import answer_of, unanswered_by
+from serving_worker.parent_death import end_with_parent
 from serving_worker.rankers.plugins import load_ranker
 from serving_worker.rankers.ranking import Ranker
 
-_PR_SET_PDEATHSIG = 1
 _OUT_OF_MEMORY = frame(Refusal(Degraded.MEMORY, "MemoryError"))
 """Made beforehand: when it is to be said, there may be no room to make it."""
 
@@ -82,9 +80,7 @@ def limit_oneself(memory_bytes_max: int, worker_pid: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         Path("/proc/self/oom_score_adj").write_text("1000")  # where memory is short, policies go first
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != worker_pid:
-        sys.exit(0)  # the worker ended before we asked the kernel to tell us
+    end_with_parent(worker_pid, signal.SIGKILL)
 
 
 def _receive(worker: socket.socket) -> bytes | None:
