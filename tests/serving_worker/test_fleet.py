@@ -153,6 +153,23 @@ def test_a_replacement_that_cannot_come_up_costs_the_others_nothing_and_is_tried
     assert process.returncode == 0
 
 
+def test_a_process_that_there_is_no_room_for_is_started_when_there_is(serve: Serve, tmp_path: Path) -> None:
+    process = serve(str(tmp_path / "broken"), program=FRAGILE)
+    assert len([*islice(startups(process), 2)]) == 2
+    parent = psutil.Process(process.pid)
+    usual = parent.rlimit(psutil.RLIMIT_NOFILE)
+    assert usual is not None
+    parent.rlimit(psutil.RLIMIT_NOFILE, (3, usual[1]))
+    descendants(process.pid, HTTP_WORKER)[0].kill()
+    assert process.stderr is not None
+    assert any("Too many open files" in line for line in process.stderr)
+    parent.rlimit(psutil.RLIMIT_NOFILE, usual)
+    assert eventually(lambda: len(descendants(process.pid, HTTP_WORKER)) == 2, 30)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
 def test_a_fleet_of_which_no_process_comes_up_ends_and_its_exit_code_says_so(serve: Serve, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.touch()
