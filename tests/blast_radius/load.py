@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
 
+from tests.blast_radius.witness import Spell, Witness, meets
+
 CONNECTIONS_MAX = 256
 UNITS = 5_000
 ANSWER_LIMIT_S = 15.0
@@ -40,6 +42,19 @@ class Block:
     """By how much this process sent a request too late: with more than a few ms, its figures are its own."""
     stolen_share: float = 0.0
     """Of the worker's core, what the machine's host gave to others: with more than a little, the figures are the host's."""
+    slowed: Sequence[bool] = ()
+    """By request, whether the machine itself was slow for a moment while it was due; empty where nobody looked."""
+
+    @property
+    def calm_ms(self) -> list[float]:
+        """The latencies of those that were answered by a machine as fast as usual; of all, where it never was."""
+        slowed = self.slowed or [False] * len(self.latencies_ms)
+        answered = [(latency, slow) for latency, slow in zip(self.latencies_ms, slowed, strict=True) if latency is not None]
+        return [latency for latency, slow in answered if not slow] or [latency for latency, _ in answered]
+
+    @property
+    def slowed_share(self) -> float:
+        return sum(self.slowed) / len(self.latencies_ms)
 
     @property
     def failed(self) -> int:
@@ -54,6 +69,7 @@ class Block:
             [self.digests[place] for place in kept],
             self.late_ms_max,
             self.stolen_share,
+            [self.slowed[place] for place in kept] if self.slowed else (),
         )
 
 
@@ -129,6 +145,8 @@ class _Load:
         self._opening: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Block:
+        witness = Witness(self.loop.time)
+        watching = self.loop.create_task(witness.watch())
         began = self.loop.time() + LEAD_S
         for place in range(len(self._requests)):
             due_s = began + place / self._rate
@@ -141,7 +159,8 @@ class _Load:
             await asyncio.wait_for(self.answered.done.wait(), ANSWER_LIMIT_S)
         except TimeoutError:
             print(f"{self.answered.left} requests were not answered", file=sys.stderr)
-        return self._block()
+        watching.cancel()
+        return self._block(began, witness.spells())
 
     def free(self, connection: _Connection) -> None:
         self._idle.append(connection)
@@ -171,9 +190,15 @@ class _Load:
             return
         self._open += 1
 
-    def _block(self) -> Block:
+    def _block(self, began: float, spells: Sequence[Spell]) -> Block:
+        due = [began + place / self._rate for place in range(len(self._requests))]
+        slowed = [
+            meets(spells, due_s, due_s + (latency_ms or 0.0) / 1_000)
+            for due_s, latency_ms in zip(due, self.answered.latencies_ms, strict=True)
+        ]
         digests = [hashlib.blake2b(body, digest_size=DIGEST_BYTES).hexdigest() for body in self.answered.bodies]
-        return Block(self.answered.latencies_ms, self.answered.statuses, digests, round(self.answered.late_ms_max, 3))
+        late_ms = round(self.answered.late_ms_max, 3)
+        return Block(self.answered.latencies_ms, self.answered.statuses, digests, late_ms, slowed=slowed)
 
 
 def _content_length(head: bytes) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.blast_radius.figures import BEHAVED, UNTOUCHED, Round, effects, failed, same_bytes
 from tests.blast_radius.running import SILENT, STOLEN_SHARE_MAX, TRIES
+from tests.blast_radius.witness import SLOW
 from tests.blast_radius.workers import Load
 
 EMISSION = "emission"
@@ -24,7 +25,9 @@ answered, and a latency counts from when its request was due. Each of the {round
 condition, in a drawn order. The worker has a core of its own; load, stack, sink and all else share the other. The load runs
 before the rest on its core; `late` is by how much it sent a request too late at worst, the median over the blocks. `stolen` is
 the share of the worker's core that the machine's host gave to others, the median too; a block that lost more than {stolen:.0%}
-was made again, up to {tries} times in all, and the one that lost least counts.
+was made again, up to {tries} times in all, and the one that lost least counts. `slowed` is the share of requests that came
+while the machine itself was slow: a fixed piece of work beside the load took {slow:g} times as long as usual. Their latencies are
+left out, whatever the condition; their answers count.
 
 `ratio` is the median over the rounds of a block's p99 over that of the same round's undisturbed block, `bound` its one-sided 95 %
 bound, `excess` that bound over the bound of A/A: what is left when chance has had its share. A/A is `untouched again`, and `all
@@ -61,7 +64,13 @@ def write(directory: Path, found: Mapping[str, Mapping[str, Any]], count: int, l
     content = {"load": asdict(load), "rounds": count, "machine": machine, "conditions": found}
     (directory / "blast-radius.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     head = HEAD.format(
-        rate=load.requests_per_s, seconds=load.seconds, rounds=count, machine=machine, stolen=STOLEN_SHARE_MAX, tries=TRIES
+        rate=load.requests_per_s,
+        seconds=load.seconds,
+        rounds=count,
+        machine=machine,
+        stolen=STOLEN_SHARE_MAX,
+        tries=TRIES,
+        slow=SLOW,
     )
     (directory / "blast-radius.md").write_text("\n".join([head, *_table(found)]) + "\n", encoding="utf-8")
 
@@ -74,19 +83,19 @@ def _row(rounds: Sequence[Round], name: str, base: str) -> dict[str, Any]:
         "same_bytes": same_bytes(rounds, name, base),
         "late_ms": median(blocks[name].late_ms_max for blocks in rounds),
         "stolen_share": round(median(blocks[name].stolen_share for blocks in rounds), 4),
+        "slowed_share": round(median(blocks[name].slowed_share for blocks in rounds), 4),
     }
 
 
 def _table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    lines = [
-        "| condition | p50 ms | p99 ms | p99.9 ms | ratio | bound | excess | limit | failed | same bytes | late | stolen | met |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|---|",
-    ]
+    figures = "p50 ms | p99 ms | p99.9 ms | ratio | bound | excess | limit"
+    head = f"| condition | {figures} | failed | same bytes | late | stolen | slowed | met |"
+    lines = [head, "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|---|"]
     for name, row in found.items():
         p99 = row["effects"]["p99"]
         milliseconds = " | ".join(f"{row['effects'][figure]['condition_ms']:.2f}" for figure in ("p50", "p99", "p99.9"))
         ratios = f"{p99['ratio']:.3f} | {p99['bound']:.3f} | {p99['excess']:.3f} | {limit(name):.2f}"
         same, within = ("yes" if holds else "NO" for holds in (row["same_bytes"], met(name, row)))
-        machine = f"{row['late_ms']:.1f} ms | {row['stolen_share']:.1%}"
+        machine = f"{row['late_ms']:.1f} ms | {row['stolen_share']:.1%} | {row['slowed_share']:.1%}"
         lines.append(f"| {name} | {milliseconds} | {ratios} | {row['failed']} | {same} | {machine} | {within} |")
     return lines

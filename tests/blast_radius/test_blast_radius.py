@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from tests.blast_radius.load import NONE, Block
 from tests.blast_radius.report import met, rows, write
 from tests.blast_radius.running import SILENT, compared, conditions, rounds
 from tests.blast_radius.serving_metrics import EMITTED, total
+from tests.blast_radius.witness import RECOVERY_S, meets, spells
 from tests.blast_radius.workers import Load
 from tests.missing_parts import stack_needed
 from tests.producers.kafka_log import Log
@@ -52,7 +54,7 @@ def test_whatever_is_gone_behind_it_a_worker_answers_all_and_the_same_at_once_an
     assert found[0].keys() == {UNTOUCHED, AGAIN, SILENT, BEHAVED, BEHAVED_AGAIN, *GONE} - missing
     for name, block in found[0].items():
         assert Counter(block.statuses) == {"200": 200}, name
-        assert latency_ms(block, 1.0) < STALL_MS, name
+        assert max(latency for latency in block.latencies_ms if latency is not None) < STALL_MS, name
         assert same_bytes(seen, name, wanted[name].base), name
     assert 50 < len(seen[0][BEHAVED].statuses) < 150, "those of one arm of two"
     fallbacks = sum(a != b for a, b in zip(found[0][SLEEPS].digests, found[0][BEHAVED].digests, strict=True))
@@ -104,6 +106,23 @@ def test_a_request_without_an_answer_has_no_latency_and_has_failed() -> None:
     assert failed(found, UNTOUCHED) == 1
     assert latency_ms(found[0][UNTOUCHED], 0.99) == 3.0
     assert failed([{UNTOUCHED: found[0][UNTOUCHED].only({0, 2})}], UNTOUCHED) == 0
+
+
+def test_what_came_while_the_machine_was_slow_is_left_out_of_latencies_and_of_nothing_else() -> None:
+    found = replace(block([1.0, 50.0, None]), slowed=[False, True, True])
+    assert latency_ms(found, 0.99) == 1.0
+    assert found.failed == 1
+    assert found.slowed_share == pytest.approx(2 / 3)
+    assert latency_ms(found.only({1, 2}), 0.99) == 50.0, "all there is"
+
+
+def test_a_slow_moment_is_one_in_which_the_same_work_takes_longer() -> None:
+    took = [0.001] * 5 + [0.01] + [0.001] * 5
+    seen = [(number / 10, number / 10 + seconds) for number, seconds in enumerate(took)]
+    [(since, until)] = found = spells(seen)
+    assert (since, until) == (seen[4][1], seen[5][1] + RECOVERY_S)
+    assert spells(seen[:5]) == spells([]) == []
+    assert [meets(found, began, began + 0.01) for began in (0.38, 0.45, 0.53, 0.55)] == [False, True, True, False]
 
 
 def test_one_other_byte_in_one_block_shows() -> None:
