@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from producers.errors import SchemaUnavailable
 from producers.schema_ids import SchemaIds
+from producers.seldom import level_of
 from schemas.topics import Topic
 
 logger = logging.getLogger(__name__)
@@ -82,9 +83,8 @@ class KnownIds:
     def _note(self, error: Exception) -> None:
         """Tell of the first failure, and of every doubling of their number."""
         self.failures += 1
-        often = self.failures & (self.failures - 1) != 0
         trace = None if isinstance(error, SchemaUnavailable) else error
-        logger.log(logging.DEBUG if often else logging.WARNING, "look-up %d failed: %s", self.failures, error, exc_info=trace)
+        logger.log(level_of(self.failures), "look-up %d failed: %s", self.failures, error, exc_info=trace)
 
 
 def _lacks_it(error: Exception) -> bool:

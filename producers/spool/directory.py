@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from producers.file_lock import LockFile
+from producers.seldom import level_of
 from producers.spool.file_system import sync_names
 from schemas.events import ProducerId
 from schemas.topics import DEFAULT_PREFIX
@@ -115,9 +116,8 @@ class SpoolRoot:
     def pass_over(self, path: Path, error: OSError) -> None:
         """Leave it for later: counted, and said the less often the more often it happens."""
         self.passed_over += 1
-        often = self.passed_over & (self.passed_over - 1) != 0
-        level = logging.DEBUG if often else logging.WARNING
-        logger.log(level, "%s cannot be used, and is left for later, the %d. such case: %s", path, self.passed_over, error)
+        case = self.passed_over
+        logger.log(level_of(case), "%s cannot be used, and is left for later, the %d. such case: %s", path, case, error)
 
     def _is_ours(self, path: Path) -> bool:
         return path.is_dir() and path.name[:-PRODUCER_ID_CHARS] == self._prefix

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from producers.parcel import Parcel
+from producers.seldom import level_of
 from producers.spool.frames import BODY_BYTES_MAX
 from producers.spool.inbox import Inbox, Submitted
 from producers.spool.log import LogCounters, Lost, SpoolFullError, SpoolLog, Stretch
@@ -254,10 +255,9 @@ class Spool:
             step()
         except Exception as error:
             self.counters.faults += 1
-            often = self.counters.faults & (self.counters.faults - 1) != 0
             trace = None if isinstance(error, OSError) else error
-            level = logging.DEBUG if often else logging.WARNING
-            logger.log(level, "step %d on the spool failed, and is done again: %s", self.counters.faults, error, exc_info=trace)
+            faults = self.counters.faults
+            logger.log(level_of(faults), "step %d on the spool failed, and is done again: %s", faults, error, exc_info=trace)
 
 
 def _pop(waiting: deque[T]) -> T | None:
