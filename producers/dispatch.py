@@ -20,7 +20,7 @@ from producers.accounts import Account
 from producers.config import Durability
 from producers.diversion import Diversion, Rate
 from producers.encoding import SPOOLED, Encoder
-from producers.errors import Loss, RecordRefused, TopicRefused
+from producers.errors import Loss, RecordRefused, Refusal, TopicRefused
 from producers.haul import Haul
 from producers.lanes import Lanes
 from producers.parcel import Parcel
@@ -197,29 +197,26 @@ class Dispatch:
 
     def _offer(self, parcel: Parcel) -> bool:
         """Whether it is out of hand: taken by the transport, or refused for good."""
-        record = self._encoder.outbound(parcel) if self._goes(parcel) else None
+        record = self._encoder.outbound(parcel) if self._stands.may_go(parcel.record.topic) else None
         if record is None:
             return False
         try:
             taken = self._transport.offer(record)
-        except RecordRefused as error:
-            self._lose(parcel, f"refused_{error.reason}", detail=str(error))
-            return True
-        except TopicRefused as error:
-            return self._refused_by_topic(parcel, error)
+        except Refusal as error:
+            return self._refused(parcel, error)
         if taken:
             self._stands.tried(parcel.record.topic)
         self._draining += taken and parcel.drained
         self.counters.transport_full += not taken
         return taken
 
-    def _refused_by_topic(self, parcel: Parcel, error: TopicRefused) -> bool:
-        """Whether it is out of hand: lost, where there is no disk to wait on."""
-        if self._spool is None:
-            self._lose(parcel, f"refused_{error.reason}", detail=str(error))
-            return True
-        self._stands.refused(parcel.record.topic, str(error))
-        return False
+    def _refused(self, parcel: Parcel, error: Refusal) -> bool:
+        """Whether it is out of hand: lost, unless its topic only takes nothing for now, and there is a disk to wait on."""
+        if isinstance(error, TopicRefused) and self._spool is not None:
+            self._stands.refused(parcel.record.topic, str(error))
+            return False
+        self._lose(parcel, f"refused_{error.reason}", detail=str(error))
+        return True
 
     def _goes(self, parcel: Parcel) -> bool:
         """Whether it may be offered: it is not at a stand, or it is time to try."""

@@ -39,20 +39,20 @@ class Loss(StrEnum):
     """Written, and not to be read again."""
 
 
-class RecordRefused(Exception):  # noqa: N818 - says what is the case
-    """A transport will never take this record. `reason` is a word to count by."""
+class Refusal(Exception):  # noqa: N818 - says what is the case
+    """A transport does not take a record, and not for want of room. `reason` is a word to count by."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
 
-class TopicRefused(Exception):  # noqa: N818 - says what is the case
-    """A transport takes no record of this topic for now. `reason` is a word to count by."""
+class RecordRefused(Refusal):
+    """It will never take this record."""
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+
+class TopicRefused(Refusal):
+    """It takes no record of this topic for now."""
 
 
 class SchemaUnavailable(Exception):  # noqa: N818 - says what is the case

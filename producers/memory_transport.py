@@ -4,7 +4,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Hashable, Sequence
 
-from producers.errors import RecordRefused, TopicRefused
+from producers.errors import RecordRefused, Refusal
 from producers.transport import Headers, Keyed, OutboundRecord, Outcomes
 
 RECORD_BYTES_MAX = 1_000_000
@@ -32,7 +32,7 @@ class MemoryTransport:
         try:
             while taken < len(records) and self._take(OutboundRecord(*records[taken], headers, ticket), together=True):
                 taken += 1
-        except (RecordRefused, TopicRefused):
+        except Refusal:
             if not taken:
                 raise
         return taken

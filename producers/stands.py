@@ -1,4 +1,4 @@
-"""Topics that take nothing for reasons of their own, while others go on; and when each of them is tried again. Pure.
+"""Topics that take nothing for reasons of their own, while others go on; and when each of them is tried again.
 
 A stand begins with a refusal and ends with an acknowledgement. While it lasts a single record at a time tries the topic, after a
 pause that grows: a try counts as refused until it is acknowledged.

@@ -191,7 +191,7 @@ class SpoolLog:
             self._save_cursors()
             self._remove_finished()
         finally:
-            for claim in (*self._adopted, *([] if self._own is None else [self._own])):
+            for claim in self._claims():
                 self._release(claim)
             self._adopted, self._own = [], None
 
@@ -319,8 +319,10 @@ class SpoolLog:
             self._drop(segment, Loss.SPOOL_EXPIRED)
 
     def _measure(self) -> None:
-        known = {claim.path.name for claim in (*self._adopted, *([] if self._own is None else [self._own]))}
-        self._others_bytes = self._root.bytes_used(known)
+        self._others_bytes = self._root.bytes_used({claim.path.name for claim in self._claims()})
+
+    def _claims(self) -> list[Claim]:
+        return [*self._adopted, *([] if self._own is None else [self._own])]
 
     def _adopt(self) -> None:
         since = self._now_us() - LEAVE_S * US_PER_S
