@@ -6,6 +6,7 @@ machine's loop sees it too. Whoever asks then waits for the host, whatever is me
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from statistics import median
 
 PERIOD_S = 0.002
@@ -41,8 +42,9 @@ def spells(seen: Sequence[Spell]) -> list[Spell]:
     if not seen:
         return []
     slow_s = SLOW * median(ended - began for began, ended in seen)
-    before = [(seen[0][0], seen[0][0]), *seen]
-    return [(last, ended + RECOVERY_S) for (_, last), (began, ended) in zip(before, seen, strict=False) if ended - began > slow_s]
+    first_s = seen[0][0]
+    steps = pairwise([(first_s, first_s), *seen])
+    return [(last, ended + RECOVERY_S) for (_, last), (began, ended) in steps if ended - began > slow_s]
 
 
 def meets(spells: Sequence[Spell], began: float, ended: float) -> bool:

@@ -50,30 +50,26 @@ def test_a_directory_whose_default_database_is_empty_opens_again(tmp_path: Path,
 
 def test_sigterm_lets_a_running_query_end(tmp_path: Path) -> None:
     ending = start(tmp_path / "data")
-    replies: list[Reply] = []
-    client = threading.Thread(target=lambda: replies.append(ending.ask("SELECT sum(sleepEachRow(0.5)) FROM numbers(3)")))
-    client.start()
-    assert eventually(
-        lambda: len(ending.rows("SELECT 1 FROM system.processes WHERE query LIKE '%sleepEachRow(0.5)%'")) == 2, DEADLINE_SECONDS
-    ), "not in time"
-    assert stop(ending) == 0
-    client.join(DEADLINE_SECONDS)
+    replies = stopped_while_it_runs(ending, "SELECT sum(sleepEachRow(0.5)) FROM numbers(3)", "sleepEachRow(0.5)")
     assert replies[0].text == "0\n"
 
 
 def test_sigterm_does_not_wait_for_ever(tmp_path: Path) -> None:
     ending = start(tmp_path / "data", "--grace-seconds", "1")
-    replies: list[Reply] = []
-    client = threading.Thread(
-        target=lambda: replies.append(ending.ask("SELECT sum(cityHash64(number)) FROM numbers(100000000000)"))
-    )
-    client.start()
-    assert eventually(
-        lambda: len(ending.rows("SELECT 1 FROM system.processes WHERE query LIKE '%cityHash64%'")) == 2, DEADLINE_SECONDS
-    ), "not in time"
-    assert stop(ending) == 0
-    client.join(DEADLINE_SECONDS)
+    replies = stopped_while_it_runs(ending, "SELECT sum(cityHash64(number)) FROM numbers(100000000000)", "cityHash64")
     assert replies == [] or replies[0].status != 200
+
+
+def stopped_while_it_runs(server: Server, query: str, within: str) -> list[Reply]:
+    """What the query, which has `within` in its text, was answered: nothing where nothing came."""
+    replies: list[Reply] = []
+    client = threading.Thread(target=lambda: replies.append(server.ask(query)))
+    client.start()
+    running = f"SELECT 1 FROM system.processes WHERE query LIKE '%{within}%'"
+    assert eventually(lambda: len(server.rows(running)) == 2, DEADLINE_SECONDS), "not in time"
+    assert stop(server) == 0
+    client.join(DEADLINE_SECONDS)
+    return replies
 
 
 def test_a_directory_or_port_that_is_taken_ends_the_start_with_3(server: Server, tmp_path: Path) -> None:
